@@ -1,0 +1,192 @@
+"""Every parameter of the method: frozen dataclasses, presets, and TOML parameter files in the manner of Elastix.
+
+A parameter is one field of one section below, with its range and its meaning beside it; the parameter files,
+``cnnreg presets show`` and ``docs/parameters.md`` are all derived from here.
+"""
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from cnnreg.errors import ConfigError, UsageError, unknown_name
+
+DEFAULT_SEED = 20180216  # fixed, so that the same command gives the same bytes
+DEFAULT_MODEL = "cardiac-cine-mr"
+
+
+def _number(default: float, help: str, *, low: float = 0, high: float = float("inf")) -> Any:
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+def _choice(default: str, help: str, choices: tuple[str, ...]) -> Any:
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Section:
+    """A group of parameters; checks types and ranges on construction."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, self._checked(f, getattr(self, f.name)))
+
+    @classmethod
+    def _checked(cls, f: "dataclasses.Field[Any]", value: Any) -> Any:
+        name = f"{cls.__name__.removesuffix('Config').lower()}.{f.name}"
+        if choices := f.metadata.get("choices"):
+            if value not in choices:
+                raise ConfigError(unknown_name(f"value of {name}", str(value), choices))
+            return value
+        if isinstance(f.default, tuple):
+            if not isinstance(value, list | tuple) or not value:
+                raise ConfigError(f"{name} must be a list of whole numbers, got {value!r}")
+            return tuple(cls._number(f, name, v, whole=True) for v in value)
+        return cls._number(f, name, value, whole=isinstance(f.default, int))
+
+    @staticmethod
+    def _number(f: "dataclasses.Field[Any]", name: str, value: Any, *, whole: bool) -> float:
+        low, high = f.metadata["low"], f.metadata["high"]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (whole and value != int(value)) or not low <= value <= high:
+            kind = "a whole number" if whole else "a number"
+            limits = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+            raise ConfigError(f"{name} must be {kind} {limits}, got {value!r}")
+        return int(value) if whole else float(value)
+
+
+@dataclass(frozen=True)
+class InputConfig(Section):
+    """What is done to the intensities and the size of an image before the network sees it."""
+
+    low: float = _number(0.0, "percentile of the intensities that becomes 0", high=100)
+    high: float = _number(100.0, "percentile of the intensities that becomes 1", high=100)
+    max_size: int = _number(256, "the network works on at most this many pixels along the longer side", low=16)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Section):
+    """The U-Net; stored with every model."""
+
+    pooling: int = _number(2, "l: the input is average-pooled by 2^l before the U-Net", high=5)
+    channels: tuple[int, ...] = field(
+        default=(16, 32, 64, 128),
+        metadata={"help": "feature channels of each U-Net level, finest first", "low": 1, "high": 1024},
+    )
+
+
+@dataclass(frozen=True)
+class LossConfig(Section):
+    """The energy that training and one-shot adaptation minimise."""
+
+    similarity: str = _choice("ncc", "ncc (global) or lncc (local, square windows)", ("ncc", "lncc"))
+    window: int = _number(9, "side of the windows of lncc in pixels; without effect on ncc", low=3)
+    tv: float = _number(1e-6, "weight of the total variation of the field, summed over the pixels")
+    l2: float = _number(1e-6, "weight of the norm of the field divided by the number of pixels")
+    diffusion: float = _number(0.0, "weight of the mean squared gradient of the field")
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Section):
+    """How ``cnnreg train`` pre-trains a network."""
+
+    steps: int = _number(10000, "optimiser steps", low=1)
+    batch_size: int = _number(8, "pairs in one step", low=1)
+    learning_rate: float = _number(1e-3, "step size of Adam")
+    schedule: str = _choice("cosine", "cosine (falls to 0 at the last step) or constant", ("cosine", "constant"))
+    size: int = _number(0, "train on square images of this side; 0 = the images' own size, alike for all")
+    augment: float = _number(1.0, "strength of the random flips, swaps, affine maps and contrast; 0 = none")
+    validate_every: int = _number(500, "steps between two validations and checkpoints", low=1)
+
+
+@dataclass(frozen=True)
+class AdaptationConfig(Section):
+    """One-shot adaptation: what ``--adapt N`` does."""
+
+    steps: int = _number(0, "N: optimiser steps on the pair itself")
+    learning_rate: float = _number(1e-4, "step size of Adam on the network's weights")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All parameters of a run."""
+
+    input: InputConfig = InputConfig()
+    network: NetworkConfig = NetworkConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    adaptation: AdaptationConfig = AdaptationConfig()
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain sections and values, ready for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
+
+    def override(self, changes: dict[str, Any], *, source: str) -> "Config":
+        """This configuration with the given sections' keys replaced; ``source`` names the file in errors."""
+        sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name, values in changes.items():
+            if name not in sections:
+                raise ConfigError(f"{source}: {unknown_name('section', name, sections)}")
+            if not isinstance(values, dict):
+                raise ConfigError(f"{source}: {name} must be a section, [{name}], got {values!r}")
+            sections[name] = _replace(sections[name], values, source=source)
+        return Config(**sections)
+
+
+def _replace(section: Any, values: dict[str, Any], *, source: str) -> Any:
+    keys = [f.name for f in dataclasses.fields(section)]
+    for key in values:
+        if key not in keys:
+            kind = f"key of [{type(section).__name__.removesuffix('Config').lower()}]"
+            raise ConfigError(f"{source}: {unknown_name(kind, key, keys)}")
+    try:
+        return dataclasses.replace(section, **values)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+@cache
+def preset_texts() -> dict[str, str]:
+    """The parameter files that ship with cnnreg, by name."""
+    files = sorted(resources.files("cnnreg").joinpath("presets").iterdir(), key=lambda file: file.name)
+    return {Path(f.name).stem: f.read_text(encoding="utf-8") for f in files if f.name.endswith(".toml")}
+
+
+def preset(name: str) -> Config:
+    """A shipped preset; an unknown name is an error."""
+    texts = preset_texts()
+    if name not in texts:
+        raise UsageError(unknown_name("preset", name, texts))
+    return Config().override(tomllib.loads(texts[name]), source=f"preset {name}")
+
+
+def read_parameters(path: Path) -> tuple[Config, set[str]]:
+    """A TOML parameter file, and the names of the sections it sets.
+
+    What it does not say is taken from the preset named by its key ``base``, or from ``default``.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the parameter file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML parameter file: {error}") from None
+    base = values.pop("base", "default")
+    return preset(str(base)).override(values, source=str(path)), set(values)
+
+
+def to_toml(config: Config) -> str:
+    """The whole configuration as a parameter file, each key with its meaning."""
+    lines = []
+    for f in dataclasses.fields(config):
+        section = getattr(config, f.name)
+        lines += [f"# {(type(section).__doc__ or '').strip()}", f"[{f.name}]"]
+        for key in dataclasses.fields(section):
+            value = json.dumps(getattr(section, key.name))
+            lines.append(f"{f'{key.name} = {value}':<32} # {key.metadata['help']}")
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,118 @@
+"""Displacement fields on the pixel grid: sampling, warping, composition, inversion, Jacobian.
+
+Convention, held to everywhere: a field is float32 ``(B, 2, H, W)`` in pixels of the fixed grid, channel 0 along rows
+(y), channel 1 along columns (x). It pulls: ``warped(p) = moving(p + field(p))``.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnreg.errors import ShapeError
+
+
+def pixel_grid(like: Tensor) -> Tensor:
+    """Row and column index of every pixel of ``like`` (..., H, W), as (1, 2, H, W)."""
+    rows, columns = (torch.arange(n, dtype=like.dtype, device=like.device) for n in like.shape[-2:])
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+
+
+def sample(image: Tensor, points: Tensor, *, mode: str = "bilinear", outside: str = "border") -> Tensor:
+    """Values of ``image`` at ``points``.
+
+    Four gathers and three interpolations rather than ``grid_sample``: there is no detour through [-1, 1], so whole
+    pixels are hit exactly in float32, both cores work on a single image, and the backward pass is shorter.
+
+    Args:
+        image: (B, C, h, w), at least 2x2 pixels.
+        points: (B, 2, H, W), row and column in pixels of ``image``; whole numbers are pixel centres.
+        mode: "bilinear" for intensities; "nearest" for labels (halves round up, as in ITK).
+        outside: "border" takes the nearest pixel of the rim; "zero" gives 0 more than half a pixel off it, as ITK does.
+
+    Returns:
+        (B, C, H, W).
+    """
+    if image.ndim != 4 or points.ndim != 4 or points.shape[:2] != (image.shape[0], 2) or min(image.shape[2:]) < 2:
+        raise ShapeError(
+            f"sample expects an image (B, C, h, w) of at least 2x2 pixels and points (B, 2, H, W), "
+            f"got {tuple(image.shape)} and {tuple(points.shape)}"
+        )
+    batch, channels, height, width = image.shape
+    y, x = points[:, 0].clamp(0, height - 1), points[:, 1].clamp(0, width - 1)
+    if mode == "nearest":
+        top, left = (y.detach() + 0.5).floor_(), (x.detach() + 0.5).floor_()
+    else:
+        top, left = y.detach().floor().clamp_(max=height - 2), x.detach().floor().clamp_(max=width - 2)
+    # Row and column are whole numbers far below 2^31; the product is formed as an integer, not as a float32.
+    index = top.to(torch.int32) * width + left.to(torch.int32)
+    if batch > 1:
+        start = torch.arange(batch, dtype=torch.int32, device=image.device) * (height * width)
+        index += start.view(-1, 1, 1)
+    flat = image.transpose(0, 1).reshape(channels, -1)
+
+    def corner(offset: int) -> Tensor:
+        values = flat[:, offset:].index_select(1, index.view(-1))
+        return values.view(channels, *index.shape).transpose(0, 1)
+
+    if mode == "nearest":
+        values = corner(0)
+    else:
+        down, right = (y - top)[:, None], (x - left)[:, None]
+        upper = torch.lerp(corner(0), corner(1), right)
+        lower = torch.lerp(corner(width), corner(width + 1), right)
+        values = torch.lerp(upper, lower, down)
+    return values if outside == "border" else values * inside(points, (height, width))[:, None]
+
+
+def inside(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """Whether each of ``points`` (B, 2, H, W) lies on an image of ``size`` (h, w), rim pixels whole: (B, H, W)."""
+    y, x = points.unbind(1)
+    height, width = size
+    return (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
+
+
+def warp(image: Tensor, field: Tensor, *, mode: str = "bilinear", outside: str = "border") -> Tensor:
+    """Pull ``image`` (B, C, H, W) back along ``field`` (B, 2, H, W): result(p) = image(p + field(p)).
+
+    Exact for whole-pixel shifts. ``mode`` and ``outside`` as in :func:`sample`.
+    """
+    expected = (image.shape[0], 2, *image.shape[2:])
+    if tuple(field.shape) != expected:
+        raise ShapeError(f"field must be {expected} to warp this image, got {tuple(field.shape)}")
+    return sample(image, pixel_grid(field) + field, mode=mode, outside=outside)
+
+
+def compose(first: Tensor, second: Tensor) -> Tensor:
+    """The field of p -> first(second(p)): ``second(p) + first(p + second(p))``, both (B, 2, H, W) in pixels."""
+    return second + warp(first, second)
+
+
+def invert(field: Tensor, *, iterations: int = 50) -> tuple[Tensor, Tensor]:
+    """The field v with p + v(p) + field(p + v(p)) = p, and the length of what is left of it, (B, H, W) in pixels.
+
+    Fixed-point iteration v <- -field(p + v), which converges where the field is a contraction (Chen et al. 2008,
+    doi:10.1118/1.2816107). Near the rim, where p has no origin in the image, the residual says so.
+    """
+    inverse = -field
+    for _ in range(iterations):
+        inverse = -warp(field, inverse)
+    return inverse, compose(field, inverse).norm(dim=1)
+
+
+def jacobian_determinant(field: Tensor) -> Tensor:
+    """Determinant of the Jacobian of p -> p + field(p) at every pixel: (B, 2, H, W) in pixels to (B, H, W).
+
+    1 keeps areas, 2 doubles them, <= 0 folds. Central differences, one-sided at the rim. It does not depend on the
+    pixels' spacing, since both the vectors and the distances scale alike along each axis.
+    """
+    dy, dx = (torch.gradient(field, dim=axis)[0] for axis in (-2, -1))
+    return (1 + dy[:, 0]) * (1 + dx[:, 1]) - dy[:, 1] * dx[:, 0]
+
+
+def resize(field: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same deformation on a grid of ``size`` (H, W) over the same extent; lengths change to pixels of that grid."""
+    if tuple(field.shape[2:]) == tuple(size):
+        return field
+    scale = field.new_tensor([new / old for new, old in zip(size, field.shape[2:], strict=True)])
+    resized = F.interpolate(field, size=size, mode="bilinear", align_corners=False)
+    return resized * scale.view(1, 2, 1, 1)

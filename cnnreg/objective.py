@@ -1,0 +1,30 @@
+"""The energy of a registration: equation (1) of Ferrante et al. 2018 (arXiv:1802.05984), and its variants."""
+
+from torch import Tensor
+
+from cnnreg.config import LossConfig
+from cnnreg.regularity import diffusion, norm_per_pixel, total_variation
+from cnnreg.similarity import local_ncc, ncc
+
+
+def energy(fixed: Tensor, warped: Tensor, field: Tensor, config: LossConfig) -> dict[str, Tensor]:
+    """``-NCC(M o D, F) + tv TV(D) + l2 ||D|| / n``, term by term.
+
+    Args:
+        fixed, warped: (B, 1, H, W), intensities in [0, 1].
+        field: (B, 2, H, W) in pixels.
+
+    Returns:
+        The weighted terms of non-zero weight and their sum ``total``, each (B,); to be minimised.
+    """
+    if config.similarity == "lncc":
+        terms = {"lncc": -local_ncc(fixed, warped, window=config.window)}
+    else:
+        terms = {"ncc": -ncc(fixed, warped)}
+    penalties = {
+        "tv": (config.tv, total_variation),
+        "l2": (config.l2, norm_per_pixel),
+        "diffusion": (config.diffusion, diffusion),
+    }
+    terms |= {name: weight * penalty(field) for name, (weight, penalty) in penalties.items() if weight}
+    return {"total": sum(terms.values()), **terms}  # type: ignore[dict-item]

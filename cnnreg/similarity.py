@@ -1,0 +1,38 @@
+"""How alike two images are: differentiable measures, 1 for images that agree."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_EPSILON = 1e-8  # of a variance of intensities in [0, 1]: flat images score 0 instead of dividing by 0
+
+
+def ncc(a: Tensor, b: Tensor) -> Tensor:
+    """Normalised cross-correlation of whole images, (B, C, H, W) each -> (B,), in [-1, 1]; 1 is a perfect match.
+
+    Indifferent to gain and offset of either image. A constant image scores 0.
+    """
+    a, b = a.flatten(1), b.flatten(1)
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    covariance, variance_a, variance_b = ((u * v).mean(1) for u, v in ((a, b), (a, a), (b, b)))
+    return covariance / ((variance_a + _EPSILON) * (variance_b + _EPSILON)).sqrt()
+
+
+def local_ncc(a: Tensor, b: Tensor, *, window: int = 9, floor: float = 1e-4) -> Tensor:
+    """Mean correlation over all square windows inside the images, (B, 1, H, W) each -> (B,), in [-1, 1].
+
+    Indifferent to gains and offsets that vary slowly. ``floor`` is added to each window's variance (intensities in
+    [0, 1]), so that flat windows, which hold only noise, count as 0: an image with flat parts scores below 1 against
+    itself.
+    """
+
+    def box(x: Tensor) -> Tensor:
+        columns = F.avg_pool2d(x, (window, 1), stride=1)
+        return F.avg_pool2d(columns, (1, window), stride=1)
+
+    means = box(torch.cat([a, b, a * b, a * a, b * b], dim=1))
+    mean_a, mean_b, product, square_a, square_b = means.chunk(5, dim=1)
+    variance_a = (square_a - mean_a.square()).clamp_min(0) + floor
+    variance_b = (square_b - mean_b.square()).clamp_min(0) + floor
+    correlation = (product - mean_a * mean_b) / (variance_a * variance_b).sqrt()
+    return correlation.flatten(1).mean(1)
