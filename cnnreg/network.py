@@ -67,7 +67,7 @@ class RegistrationNetwork(nn.Module):
             x = block(F.avg_pool2d(x, 2) if skips else x)
             skips.append(x)
         for ascend, block, skip in zip(reversed(self.ascent), reversed(self.decoder), reversed(skips[:-1]), strict=True):
-            x = block(ascend(F.interpolate(x, scale_factor=2, mode="nearest")) + skip)
+            x = block(F.interpolate(ascend(x), scale_factor=2, mode="nearest") + skip)
         return self.head(x)  # type: ignore[no-any-return]
 
 

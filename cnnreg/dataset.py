@@ -1,0 +1,175 @@
+"""Pairs of images: tables that list them, files that hold them, and the tensors that the network sees."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnreg.config import InputConfig
+from cnnreg.errors import ImageError, TableError
+from cnnreg.fields import inside
+from cnnreg.image import MIN_SIZE, Grid, Image, luminance, read_image
+from cnnreg.transform import resample_intensities, source_points
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """One row of a table of pairs."""
+
+    fixed: Path
+    moving: Path
+    seg_fixed: Path | None = None
+    seg_moving: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images, their intensities in [0, 1] on the fixed image's grid, and their label maps where there are any."""
+
+    fixed: Image
+    moving: Image
+    fixed_input: Tensor  # (1, 1, H, W)
+    moving_input: Tensor  # (1, 1, H, W), on the fixed grid
+    seg_fixed: Labels | None = None  # on the fixed grid
+    seg_moving: Labels | None = None  # on the moving image's own grid
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file that must have ``columns``; others are kept."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [c for c in columns if c not in (reader.fieldnames or [])]
+            rows = list(reader)
+    except OSError as error:
+        raise TableError(f"cannot read the table {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{path} is not a CSV file: {error}") from None
+    if missing:
+        found = ", ".join(reader.fieldnames or []) or "none"
+        raise TableError(f"{path} lacks the column {', '.join(missing)}; its columns are {found}")
+    if not rows:
+        raise TableError(f"{path} has no rows below its header")
+    return rows
+
+
+def read_pairs(path: Path) -> list[PairFiles]:
+    """A table with columns ``fixed, moving[, seg_fixed, seg_moving]``; paths are relative to the table's folder."""
+    rows = read_table(path, ["fixed", "moving"])
+    return [
+        PairFiles(*(_existing(row.get(c), path, number) for c in ("fixed", "moving", "seg_fixed", "seg_moving")))  # type: ignore[arg-type]
+        for number, row in enumerate(rows, start=2)
+    ]
+
+
+def read_singles(path: Path) -> list[tuple[Path, Path | None]]:
+    """A table of single images with columns ``image[, seg]``."""
+    rows = read_table(path, ["image"])
+    return [
+        (_existing(row["image"], path, number), _existing(row.get("seg"), path, number))  # type: ignore[misc]
+        for number, row in enumerate(rows, start=2)
+    ]
+
+
+def _existing(name: str | None, table: Path, line: int) -> Path | None:
+    if not name:
+        return None
+    file = table.parent / name
+    if not file.is_file():
+        raise TableError(f"{table}, line {line}: there is no file {file}")
+    return file
+
+
+def load_pair(files: PairFiles, config: InputConfig, *, slice_index: int | None = None) -> Pair:
+    """Read and check two images and their label maps."""
+    fixed = read_intensities(files.fixed, slice_index=slice_index)
+    moving = read_intensities(files.moving, slice_index=slice_index)
+    pair = make_pair(fixed, moving, config, names=(str(files.fixed), str(files.moving)))
+    if files.seg_fixed:
+        pair = replace(pair, seg_fixed=read_labels(files.seg_fixed, fixed.grid, slice_index=slice_index))
+    if files.seg_moving:
+        pair = replace(pair, seg_moving=read_labels(files.seg_moving, moving.grid, slice_index=slice_index))
+    return pair
+
+
+def make_pair(
+    fixed: Image, moving: Image, config: InputConfig, *, names: tuple[str, str] = ("fixed", "moving")
+) -> Pair:
+    """Bring two images to [0, 1] and onto the fixed image's grid; ``names`` are for the errors."""
+    identity = torch.zeros(1, 2, *fixed.grid.size)
+    if not inside(source_points(identity, fixed.grid, moving.grid), moving.grid.size).any():
+        raise ImageError(
+            f"{names[0]} and {names[1]} do not overlap in physical space: origins {fixed.grid.origin} and "
+            f"{moving.grid.origin}, spacings {fixed.grid.spacing} and {moving.grid.spacing}; correct their headers"
+        )
+    inputs = [normalise(image.pixels, config, name=name) for image, name in zip((fixed, moving), names, strict=True)]
+    return Pair(
+        fixed,
+        moving,
+        torch.from_numpy(inputs[0])[None, None],
+        resample_intensities(inputs[1], moving.grid, fixed.grid),
+    )
+
+
+def read_intensities(path: Path, *, slice_index: int | None = None) -> Image:
+    """An image whose pixels can be registered: finite, and not too small."""
+    image = read_image(path, slice_index=slice_index)
+    if min(image.grid.size) < MIN_SIZE:
+        height, width = image.grid.size
+        raise ImageError(f"{path} is {width}x{height} pixels; at least {MIN_SIZE}x{MIN_SIZE} are needed")
+    bad = image.pixels.size - int(np.isfinite(image.pixels).sum())
+    if bad:
+        raise ImageError(f"{path} holds NaN or infinity at {bad} pixels; replace them by finite values")
+    return image
+
+
+def normalise(pixels: NDArray[Any], config: InputConfig, *, name: str = "image") -> NDArray[np.float32]:
+    """Luminance scaled so that the percentiles ``low`` and ``high`` become 0 and 1; values beyond are clipped."""
+    values = luminance(pixels).astype(np.float64)
+    low, high = np.percentile(values, [config.low, config.high])
+    if low == high:  # a small bright object on a flat ground: no percentile reaches it
+        low, high = values.min(), values.max()
+    if low == high:
+        raise ImageError(f"{name} is constant ({low:g} everywhere): there is nothing to align")
+    return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+
+
+def read_labels(path: Path, grid: Grid | None, *, slice_index: int | None = None) -> Labels:
+    """A label map (H, W) of whole numbers, 0 = background; must have the size of ``grid``.
+
+    Colour and palette images count each colour as a label, 0xRRGGBB; alpha is ignored.
+    """
+    image = read_image(path, slice_index=slice_index)
+    if grid and image.grid.size != grid.size:
+        (h, w), (gh, gw) = image.grid.size, grid.size
+        raise ImageError(f"the label map {path} is {w}x{h} pixels but its image is {gw}x{gh}; they must be alike")
+    values = image.pixels
+    if values.ndim == 3:
+        colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
+        grey = (colours == colours[..., :1]).all()
+        values = colours[..., 0] if grey else colours.astype(np.int64) @ np.array([65536, 256, 1])
+    if not np.isfinite(values).all() or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
+        raise ImageError(f"{path} holds values that are not whole numbers: not a label map")
+    if image.format == "jpeg" and len(np.unique(values)) > 2:
+        raise ImageError(f"the label map {path} is a JPEG, whose compression blurs labels; save it as PNG")
+    return values.astype(np.int64)
+
+
+def read_points(path: Path) -> NDArray[np.float64]:
+    """Landmarks of a CSV file with columns x, y in pixels (0 = centre of the first), as (N, 2) row and column."""
+    rows = read_table(path, ["x", "y"])
+    try:
+        points = np.array([[float(row["y"]), float(row["x"])] for row in rows])
+    except (TypeError, ValueError):
+        raise TableError(f"{path}: the columns x and y must hold numbers in every row") from None
+    if not np.isfinite(points).all():
+        raise TableError(f"{path}: the columns x and y must hold finite numbers")
+    return points

@@ -1,0 +1,87 @@
+"""Applying a field to what people have: images of any type on their own grids, labels, points."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnreg import fields
+from cnnreg.image import Grid, Image, index_map
+
+
+def source_points(field: Tensor, grid: Grid, source: Grid) -> Tensor:
+    """Where each pixel of ``grid`` comes from: p + field(p), in pixels of ``source``, (1, 2, H, W)."""
+    points = fields.pixel_grid(field) + field
+    if grid == source:
+        return points
+    matrix, offset = (torch.from_numpy(a).to(points) for a in index_map(grid, source))
+    return torch.einsum("ij,bjhw->bihw", matrix, points) + offset.view(1, 2, 1, 1)
+
+
+def warp_image(image: Image, field: Tensor, grid: Grid, *, labels: bool = False) -> Image:
+    """Resample ``image``, once, onto ``grid`` through ``field`` (1, 2, H, W): own type, range and channels.
+
+    Pixels that come from outside the image are 0, as in ITK. ``labels`` takes the nearest pixel and makes no new value.
+    """
+    dtype = image.pixels.dtype
+    planes = np.moveaxis(np.atleast_3d(image.pixels), 2, 0)[None]
+    # float32 holds 16-bit pixels exactly; wider types are sampled in float64, whole labels as integers.
+    if labels and dtype.kind in "iu":
+        tensor = torch.from_numpy(planes.astype(np.int64))
+    else:
+        tensor = torch.from_numpy(planes.astype(np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64))
+    points = source_points(field.cpu(), grid, image.grid)
+    warped = fields.sample(tensor, points, mode="nearest" if labels else "bilinear", outside="zero")
+    values = np.moveaxis(warped[0].numpy(), 0, 2)
+    if dtype.kind in "iu" and not labels:
+        limits = np.iinfo(dtype)
+        values = np.rint(values).clip(limits.min, limits.max)
+    pixels = values.astype(dtype).reshape(*grid.size, *image.pixels.shape[2:])
+    return Image(pixels, grid, image.format, image.suffix)
+
+
+def warp_labels(labels: NDArray[np.int64], labels_grid: Grid, field: Tensor, grid: Grid) -> NDArray[np.int64]:
+    """A label map (h, w) laid onto ``grid`` through ``field``, nearest neighbour; outside is background, 0."""
+    return warp_image(Image(labels, labels_grid), field, grid, labels=True).pixels
+
+
+def resample_intensities(pixels: NDArray[np.float32], source: Grid, grid: Grid) -> Tensor:
+    """Intensities (h, w) on ``grid`` without any deformation, smoothed first where ``grid`` is coarser: (1, 1, H, W)."""
+    tensor = torch.from_numpy(pixels)[None, None]
+    if source == grid:
+        return tensor
+    reduction = abs(np.linalg.det(index_map(grid, source)[0])) ** 0.5  # source pixels along one pixel of the grid
+    if reduction > 1:
+        tensor = _smooth(tensor, sigma=0.5 * (reduction**2 - 1) ** 0.5)
+    return fields.sample(tensor, source_points(torch.zeros(1, 2, *grid.size), grid, source))
+
+
+def _smooth(image: Tensor, sigma: float) -> Tensor:
+    radius = min(max(1, round(3 * sigma)), *(n - 1 for n in image.shape[2:]))
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).to(image)
+    image = F.conv2d(F.pad(image, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
+    return F.conv2d(F.pad(image, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
+
+
+def shrink(image: Tensor, max_size: int) -> Tensor:
+    """``image`` (B, 1, H, W) reduced, with smoothing, to at most ``max_size`` pixels along its longer side."""
+    size = image.shape[2:]
+    if max(size) <= max_size:
+        return image
+    smaller = [max(round(n * max_size / max(size)), 2) for n in size]
+    return F.interpolate(image, size=smaller, mode="bilinear", antialias=True, align_corners=False)
+
+
+def move_points(points: NDArray[np.float64], field: Tensor, grid: Grid, target: Grid) -> NDArray[np.float64]:
+    """Points (N, 2), row and column in pixels of ``grid``, carried by ``field`` to pixels of ``target``.
+
+    A point of the fixed image goes to the moving image. Points off the grid take the displacement of its rim.
+    """
+    at: Any = torch.from_numpy(points.T.reshape(1, 2, 1, -1)).to(field)
+    moved = points + fields.sample(field, at)[0, :, 0].T.double().numpy()
+    matrix, offset = index_map(grid, target)
+    return moved if grid == target else moved @ matrix.T + offset
