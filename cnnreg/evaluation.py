@@ -1,0 +1,81 @@
+"""From images, fields, label maps and landmarks to one dictionary of numbers, for ``register`` and ``evaluate`` alike."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnreg import metrics
+from cnnreg.dataset import Labels
+from cnnreg.fields import jacobian_determinant, warp
+from cnnreg.image import Grid
+from cnnreg.transform import move_points, warp_labels
+
+Measures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is to measure with; every part may be missing."""
+
+    grid: Grid | None = None  # of the fixed image
+    moving_grid: Grid | None = None
+    fixed: Tensor | None = None  # (1, 1, H, W) in [0, 1]
+    moving: Tensor | None = None  # (1, 1, H, W) in [0, 1], on the fixed grid
+    seg_fixed: Labels | None = None  # on the fixed grid
+    seg_moving: Labels | None = None  # on the moving grid
+    points_fixed: NDArray[np.float64] | None = None  # (N, 2), row and column in fixed pixels
+    points_moving: NDArray[np.float64] | None = None  # likewise in moving pixels
+
+
+def measure(evidence: Evidence, field: Tensor | None) -> Measures:
+    """Every number that ``evidence`` allows for ``field`` (1, 2, H, W); None stands for no registration."""
+    measures: Measures = {}
+    if evidence.fixed is not None and evidence.moving is not None:
+        warped = evidence.moving if field is None else warp(evidence.moving, field)
+        measures |= alikeness(evidence.fixed, warped)
+    if field is not None:
+        measures |= metrics.regularity(jacobian_determinant(field)[0].numpy())
+        length = field.norm(dim=1)
+        measures |= {"displacement_mean_px": length.mean().item(), "displacement_max_px": length.max().item()}
+    if evidence.seg_fixed is not None and evidence.seg_moving is not None:
+        measures["overlap"] = _overlap(evidence, field)
+    if evidence.points_fixed is not None and evidence.points_moving is not None:
+        measures["landmarks"] = _landmarks(evidence, field)
+    return measures
+
+
+def alikeness(fixed: Tensor, warped: Tensor) -> Measures:
+    """MAD and NCC of two images (1, 1, H, W) in [0, 1]."""
+    a, b = fixed.numpy(), warped.numpy()
+    return {"mad": metrics.mean_absolute_difference(a, b), "ncc": metrics.correlation(a, b)}
+
+
+def spacing_mm(grid: Grid | None) -> tuple[float, float] | None:
+    """Pixel spacing (row, column) in mm, or None where the file format does not say."""
+    return (grid.spacing[1], grid.spacing[0]) if grid and grid.unit == "mm" else None
+
+
+def _overlap(evidence: Evidence, field: Tensor | None) -> Measures:
+    assert evidence.seg_fixed is not None and evidence.seg_moving is not None
+    grid = evidence.grid or Grid(evidence.seg_fixed.shape)
+    moving_grid = evidence.moving_grid or Grid(evidence.seg_moving.shape)
+    if field is None:
+        field = torch.zeros(1, 2, *grid.size)
+    warped = warp_labels(evidence.seg_moving, moving_grid, field, grid)
+    return metrics.overlap(evidence.seg_fixed, warped, spacing_mm(grid))
+
+
+def _landmarks(evidence: Evidence, field: Tensor | None) -> Measures:
+    """Fixed landmarks, carried to the moving image, against their counterparts there."""
+    assert evidence.points_fixed is not None and evidence.points_moving is not None
+    grid, moving_grid = evidence.grid, evidence.moving_grid or evidence.grid
+    moved = evidence.points_fixed
+    if grid and moving_grid:
+        field = torch.zeros(1, 2, *grid.size) if field is None else field
+        moved = move_points(moved, field, grid, moving_grid)
+    diagonal = float(np.hypot(*moving_grid.size)) if moving_grid else None
+    return metrics.landmark_error(moved, evidence.points_moving, spacing_mm(moving_grid), diagonal)

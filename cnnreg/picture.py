@@ -1,0 +1,123 @@
+"""The picture of a registration, good enough for a slide. Drawn with Pillow, which starts ten times faster than Matplotlib."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from PIL import ImageDraw, ImageFont
+
+from cnnreg.metrics import contour
+
+Array = NDArray[Any]
+
+PANEL, GAP, TITLE, MARGIN = 340, 14, 26, 20  # pixels
+INK, PAPER, MUTED = (25, 28, 33), (255, 255, 255), (105, 112, 122)
+FIXED_INK, MOVING_INK = (255, 214, 0), (0, 200, 255)  # outlines of label maps
+
+
+def draw_registration(
+    *,
+    fixed: Array,
+    moving: Array,
+    warped: Array,
+    field: Array,
+    jacobian: Array,
+    outlines: tuple[Array, Array, Array] | None,
+    heading: str,
+    caption: list[str],
+) -> PILImage.Image:
+    """Nine panels: images, overlays and grid, differences and Jacobian.
+
+    Args:
+        fixed, moving, warped: (H, W) in [0, 1], on the fixed grid.
+        field: (2, H, W) in pixels. jacobian: (H, W).
+        outlines: label maps (fixed, moving, warped) whose borders are drawn on the overlays.
+    """
+    spread = max(float(np.quantile(np.abs(fixed - moving), 0.995)), 1e-3)
+    segs = outlines or (None, None, None)
+    panels = [
+        ("fixed", _grey(fixed)),
+        ("moving", _grey(moving)),
+        ("warped", _grey(warped)),
+        ("before: fixed green, moving magenta", _outlined(_overlay(fixed, moving), segs[0], segs[1])),
+        ("after: fixed green, warped magenta", _outlined(_overlay(fixed, warped), segs[0], segs[2])),
+        ("fixed grid carried to the moving image", _lattice(moving, field)),
+        (f"fixed - moving (±{spread:.2f})", _diverging((fixed - moving) / spread)),
+        (f"fixed - warped (±{spread:.2f})", _diverging((fixed - warped) / spread)),
+        ("area: blue shrinks to 1/2, red grows x2, black folds", _area(jacobian)),
+    ]
+    return _sheet(panels, heading, caption)
+
+
+def _sheet(panels: list[tuple[str, Array]], heading: str, caption: list[str]) -> PILImage.Image:
+    height, width = panels[0][1].shape[:2]
+    scale = PANEL / max(height, width)
+    size = (max(round(width * scale), 40), max(round(height * scale), 40))
+    columns, rows = 3, -(-len(panels) // 3)
+    cell = (PANEL + GAP, size[1] + TITLE + GAP)
+    top, line = MARGIN + 44, 22
+    sheet = PILImage.new(
+        "RGB", (2 * MARGIN + columns * cell[0] - GAP, top + rows * cell[1] + line * len(caption) + MARGIN), PAPER
+    )
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN), heading, fill=INK, font=ImageFont.load_default(22))
+    small = ImageFont.load_default(14)
+    for index, (title, pixels) in enumerate(panels):
+        x = MARGIN + index % columns * cell[0]
+        y = top + index // columns * cell[1]
+        draw.text((x, y), title, fill=INK, font=small)
+        smooth = PILImage.Resampling.LANCZOS if scale < 1 else PILImage.Resampling.BICUBIC
+        image = PILImage.fromarray(pixels) if pixels.shape[0] == size[1] else PILImage.fromarray(pixels).resize(size, smooth)
+        sheet.paste(image, (x + (PANEL - size[0]) // 2, y + TITLE - 4))
+    for number, text in enumerate(caption):
+        draw.text((MARGIN, top + rows * cell[1] + number * line), text, fill=MUTED, font=ImageFont.load_default(15))
+    return sheet
+
+
+def _grey(image: Array) -> Array:
+    return np.repeat((image.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _overlay(fixed: Array, other: Array) -> Array:
+    f, o = (_grey(x)[..., 0] for x in (fixed, other))
+    return np.stack([o, f, o], axis=2)
+
+
+def _outlined(pixels: Array, seg_fixed: Array | None, seg_other: Array | None) -> Array:
+    for seg, ink in ((seg_fixed, FIXED_INK), (seg_other, MOVING_INK)):
+        for label in np.unique(seg[seg != 0]) if seg is not None else ():
+            rows, columns = contour(seg == label).T
+            pixels[rows, columns] = ink
+    return pixels
+
+
+def _diverging(values: Array) -> Array:
+    """-1 blue, 0 white, 1 red."""
+    v = values.clip(-1, 1)[..., None]
+    blue, white, red = (np.array(c, dtype=np.float64) for c in ((33, 82, 173), (250, 250, 250), (186, 30, 40)))
+    return np.where(v < 0, white + v * (white - blue), white + v * (red - white)).astype(np.uint8)
+
+
+def _area(jacobian: Array) -> Array:
+    colours = _diverging(np.log2(np.maximum(jacobian, 1e-3)))
+    colours[jacobian <= 0] = 0
+    return colours
+
+
+def _lattice(moving: Array, field: Array) -> Array:
+    """The grid lines of the fixed image where the field takes them, over the dimmed moving image."""
+    height, width = moving.shape
+    scale = PANEL / max(height, width)
+    size = (max(round(width * scale), 40), max(round(height * scale), 40))
+    image = PILImage.fromarray(_grey(moving * 0.55)).resize((2 * size[0], 2 * size[1]), PILImage.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(image)
+    rows, columns = np.mgrid[:height, :width]
+    y, x = ((rows + field[0] + 0.5) * 2 * size[1] / height, (columns + field[1] + 0.5) * 2 * size[0] / width)
+    step = max(max(height, width) // 28, 2)
+    fine = max(step // 4, 1)  # points along a line
+    for i in range(step // 2, height, step):
+        draw.line(np.stack([x[i, ::fine], y[i, ::fine]], axis=1).ravel().tolist(), fill=(255, 196, 60), width=2)
+    for j in range(step // 2, width, step):
+        draw.line(np.stack([x[::fine, j], y[::fine, j]], axis=1).ravel().tolist(), fill=(255, 196, 60), width=2)
+    return np.asarray(image.resize(size, PILImage.Resampling.BOX))
