@@ -142,15 +142,21 @@ def normalise(pixels: NDArray[Any], config: InputConfig, *, name: str = "image")
     return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
 
 
-def read_labels(path: Path, grid: Grid | None, *, slice_index: int | None = None) -> Labels:
-    """A label map (H, W) of whole numbers, 0 = background; must have the size of ``grid``.
+def read_labels(path: Path, grid: Grid, *, slice_index: int | None = None) -> Labels:
+    """The label map (H, W) of an image on ``grid``, which must have as many pixels."""
+    labels, own = read_label_map(path, slice_index=slice_index)
+    if own.size != grid.size:
+        (h, w), (gh, gw) = own.size, grid.size
+        raise ImageError(f"the label map {path} is {w}x{h} pixels but its image is {gw}x{gh}; they must be alike")
+    return labels
+
+
+def read_label_map(path: Path, *, slice_index: int | None = None) -> tuple[Labels, Grid]:
+    """A label map (H, W) of whole numbers, 0 = background, and its own grid.
 
     Colour and palette images count each colour as a label, 0xRRGGBB; alpha is ignored.
     """
     image = read_image(path, slice_index=slice_index)
-    if grid and image.grid.size != grid.size:
-        (h, w), (gh, gw) = image.grid.size, grid.size
-        raise ImageError(f"the label map {path} is {w}x{h} pixels but its image is {gw}x{gh}; they must be alike")
     values = image.pixels
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
@@ -160,7 +166,17 @@ def read_labels(path: Path, grid: Grid | None, *, slice_index: int | None = None
         raise ImageError(f"{path} holds values that are not whole numbers: not a label map")
     if image.format == "jpeg" and len(np.unique(values)) > 2:
         raise ImageError(f"the label map {path} is a JPEG, whose compression blurs labels; save it as PNG")
-    return values.astype(np.int64)
+    return values.astype(np.int64), image.grid
+
+
+def read_landmarks(fixed: Path, moving: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Corresponding landmarks: row i of one file belongs to row i of the other."""
+    points = read_points(fixed), read_points(moving)
+    if len(points[0]) != len(points[1]):
+        raise TableError(
+            f"{fixed} has {len(points[0])} points and {moving} has {len(points[1])}; they must correspond row by row"
+        )
+    return points
 
 
 def read_points(path: Path) -> NDArray[np.float64]:

@@ -36,6 +36,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def claim(folder: Path) -> None:
+    """Make sure that files can be written to ``folder``, which need not exist yet.
+
+    Raises:
+        OutputError: it is a file, or neither it nor the nearest folder above it can be written to.
+    """
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise OutputError(f"cannot write to the folder {folder}: {existing} is a file")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise OutputError(f"cannot write to the folder {folder}: {error.strerror}") from None
+
+
 def write_text(text: str, path: Path) -> None:
     """Write ``text`` to ``path``, atomically."""
     with replacing(path) as temporary:

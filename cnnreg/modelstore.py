@@ -21,7 +21,7 @@ import torch
 
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ConfigError, ModelError, OutputError, UsageError, unknown_name
-from cnnreg.files import replacing, sha256, write_text
+from cnnreg.files import claim, replacing, sha256, write_text
 from cnnreg.network import RegistrationNetwork
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
@@ -83,6 +83,13 @@ def save_model(network: RegistrationNetwork, folder: Path, config: Config, **fac
     return card
 
 
+def claim_model_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make sure, before any work, that a model can be written to ``folder``."""
+    if (folder / CARD).exists() and not overwrite:
+        raise OutputError(f"{folder} already holds a model; give --overwrite to replace it, or another folder with -o")
+    claim(folder)
+
+
 def load_model(folder: Path) -> Model:
     """Read a model folder; the hash, the card and the shapes must all agree.
 
@@ -105,13 +112,22 @@ def load_model(folder: Path) -> Model:
     return Model(card, network.eval(), folder)
 
 
+def read_card(folder: Path) -> Card:
+    """The card of a model folder."""
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot read the model card {folder / CARD} ({error})") from None
+    return Card.from_json(text, source=str(folder / CARD))
+
+
 def verify(folder: Path) -> Card:
     """Check a model folder's card and the hash of its weights, without loading them."""
+    card = read_card(folder)
     try:
-        card = Card.from_json((folder / CARD).read_text(encoding="utf-8"), source=str(folder / CARD))
         digest = sha256(folder / WEIGHTS)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{folder} is not a complete model: expected {CARD} and {WEIGHTS} ({error})") from None
+    except OSError as error:
+        raise ModelError(f"{folder} is not a complete model: cannot read {WEIGHTS} ({error.strerror})") from None
     if digest != card.sha256:
         raise ModelError(
             f"{folder / WEIGHTS} is truncated or altered: its sha256 is {digest[:12]}..., "
@@ -124,6 +140,11 @@ def cache_folder() -> Path:
     """The user's model cache; ``CNNREG_CACHE`` overrides it. Read at each use, so that setting it late works."""
     override = os.environ.get("CNNREG_CACHE")
     return Path(override).expanduser() / "models" if override else platformdirs.user_cache_path("cnnreg") / "models"
+
+
+def is_offline() -> bool:
+    """Whether ``CNNREG_OFFLINE`` forbids the network."""
+    return os.environ.get("CNNREG_OFFLINE", "") not in {"", "0"}
 
 
 def shipped_folder() -> Path:
@@ -172,7 +193,7 @@ def pull(name: str, *, source: str | None = None, offline: bool = False, overwri
         offline: refuse to use the network, as ``CNNREG_OFFLINE=1`` does.
     """
     if source and re.match(r"https?://", source):
-        if offline or os.environ.get("CNNREG_OFFLINE", "") not in {"", "0"}:
+        if offline or is_offline():
             raise ModelError(f"offline: {source} was not asked for {name!r}; pull without --source for a shipped model")
         base = f"{source.rstrip('/')}/{name}/"
         return _install(name, lambda target: _download(base, target), overwrite=overwrite)

@@ -1,0 +1,5 @@
+"""``python -m cnnreg``."""
+
+from cnnreg.cli.main import main
+
+main()

@@ -1,0 +1,108 @@
+"""Talking to people: results on standard output; progress and errors on standard error, and only to terminals."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def error(sentence: str) -> None:
+    """One line on standard error, whatever the width of the terminal."""
+    line = " ".join(sentence.split())
+    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}error:{plain} {line}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """A line of the result."""
+    print(text)
+
+
+def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[str]]], *, left: bool = False) -> None:
+    """A table on standard output; plain, unwrapped columns where that is no terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(escape(column), justify="left" if left else "right", no_wrap=True)
+    for name, cells in rows:
+        table.add_row(escape(name), *(escape(cell) for cell in cells))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+@contextmanager
+def progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[..., None]]:
+    """A bar on standard error while the block runs; call the result with ``advance=`` or ``note=``.
+
+    Off where standard error is no terminal, and with ``quiet``.
+    """
+    if quiet or not sys.stderr.isatty() or total <= 0:
+        yield lambda **_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total, note="")
+
+        def update(*, advance: int = 1, note: str | None = None) -> None:
+            bar.update(task, advance=advance, **({} if note is None else {"note": note}))
+
+        yield update
+
+
+def tracker(*, quiet: bool) -> Any:
+    """A ``track(items, title, total)`` that shows a bar."""
+
+    def track(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
+        with progress(title, total, quiet=quiet) as update:
+            for item in items:
+                yield item
+                update()
+
+    return track
+
+
+@contextmanager
+def training_display(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """Shows (step, steps, note): a bar on a terminal, a line every tenth of the way elsewhere."""
+    if quiet:
+        yield lambda step, steps, note: None
+        return
+    if not sys.stderr.isatty():
+
+        def line(step: int, steps: int, note: str) -> None:
+            if step % max(steps // 10, 1) == 0 or step == steps:
+                print(f"step {step} of {steps}: {note}", file=sys.stderr)
+
+        yield line
+        return
+    bars: list[tuple[Any, Callable[..., None]]] = []  # opened at the first step, when reading has taken its own bar away
+    reached = 0
+
+    def show(step: int, steps: int, note: str) -> None:
+        nonlocal reached
+        if not bars:
+            bar = progress("training", steps, quiet=False)
+            bars.append((bar, bar.__enter__()))
+        bars[0][1](advance=step - reached, note=note)
+        reached = step
+
+    try:
+        yield show
+    finally:
+        for bar, _ in bars:
+            bar.__exit__(None, None, None)

@@ -1,0 +1,85 @@
+"""``cnnreg evaluate`` and ``cnnreg apply``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnreg.cli import console, options
+from cnnreg.errors import UsageError
+
+OptionalFile = Path | None
+
+
+def evaluate(
+    fixed: Annotated[OptionalFile, typer.Option("--fixed", help="The fixed image.")] = None,
+    moving: Annotated[OptionalFile, typer.Option("--moving", help="The moving image.")] = None,
+    warped: Annotated[OptionalFile, typer.Option("--warped", help="The moving image, laid onto the fixed one.")] = None,
+    field: Annotated[OptionalFile, typer.Option("--field", help="The deformation; warps what is compared first.")] = None,
+    seg_fixed: options.SegFixed = None,
+    seg_moving: options.SegMoving = None,
+    points_fixed: options.PointsFixed = None,
+    points_moving: options.PointsMoving = None,
+    slice_index: options.Slice = None,
+    table: Annotated[OptionalFile, typer.Option("--csv", help="Append a row to this CSV file.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure a registration, or how alike two images, label maps or sets of landmarks are.
+
+    MAD and NCC of the images; DSC, CMD and HD95 of the label maps; landmark error; folding and SD of log Jacobian of
+    the field. Distances are in pixels of the fixed image (landmarks: of the moving one), and in mm where known.
+    """
+    from cnnreg.pipeline.scoring import ScoringRequest
+    from cnnreg.pipeline.scoring import evaluate as run
+    from cnnreg.tables import append_csv, flatten, rows
+
+    request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
+    states = run(request, slice_index=slice_index)
+    inputs = {name: str(path) for name, path in vars(request).items() if path}
+    if table:
+        append_csv(table, inputs | flatten(states))
+    if as_json:
+        console.say(json.dumps({"schema_version": 1, "inputs": inputs, "metrics": states}, indent=2))
+    else:
+        console.print_table("", list(states), rows(states))
+
+
+def apply(
+    field: Annotated[Path, typer.Argument(metavar="FIELD", help="A saved field, such as field.mha.", show_default=False)],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Images that lie where the moving image lay.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("."),
+    labels: Annotated[bool, typer.Option("--label", help="The images are label maps: no new values.")] = False,
+    points: Annotated[
+        OptionalFile, typer.Option("--points", help="CSV of points of the fixed image, carried to the moving one.")
+    ] = None,
+    like: Annotated[
+        OptionalFile,
+        typer.Option("--like", help="The moving image, if IMAGEs or points need its geometry."),
+    ] = None,
+    slice_index: options.Slice = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Warp other images, label maps or points with a saved field; writes NAME_warped.<ext> and NAME_moved.csv."""
+    if not images and not points:
+        raise UsageError("nothing to warp: give images, or --points")
+    if labels and not images:
+        raise UsageError("--label has no effect without images")
+    from cnnreg.pipeline.application import apply_field
+
+    written = apply_field(
+        field,
+        images or [],
+        out,
+        labels=labels,
+        points=points,
+        like=like,
+        overwrite=overwrite,
+        slice_index=slice_index,
+    )
+    if not quiet:
+        for path in written:
+            console.say(f"wrote {path}")

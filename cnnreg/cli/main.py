@@ -1,0 +1,70 @@
+"""The ``cnnreg`` command: which commands there are, and how errors end."""
+
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from cnnreg import __version__
+from cnnreg.cli import console, models, presets
+from cnnreg.cli.evaluate import apply, evaluate
+from cnnreg.cli.register import adapt, register
+from cnnreg.cli.train import train
+from cnnreg.errors import CnnregError
+
+app = typer.Typer(
+    name="cnnreg",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a bug keeps Python's own traceback
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Lay one 2D image onto another: a small network predicts the deformation and adapts itself to the pair.",
+)
+for command in (register, adapt, train, evaluate, apply):
+    app.command()(command)
+app.add_typer(models.app, name="models")
+app.add_typer(presets.app, name="presets")
+app.command()(presets.info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.say(f"cnnreg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0 done, 1 cannot be done, 2 not a valid command line."""
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except CnnregError as error:
+        console.error(str(error))
+        return error.exit_code
+    except TyperException as error:
+        console.error(error.format_message())
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.error("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in "cnnreg ... | head"
+        sys.stderr.close()
+        return 141
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+            console.error("out of memory; use smaller images, --device cpu, or a machine with more")
+            return 1
+        raise
+
+
+def main() -> None:
+    """Entry point of the ``cnnreg`` script."""
+    sys.exit(run())

@@ -1,0 +1,39 @@
+"""``cnnreg presets`` and ``cnnreg info``."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from cnnreg.cli import console, options
+
+app = typer.Typer(no_args_is_help=True, help="Show parameter sets, to use or to edit.")
+
+
+@app.command("list")
+def list_presets() -> None:
+    """List the presets."""
+    from cnnreg.config import preset_texts
+
+    for name, text in preset_texts().items():
+        console.say(f"{name:<10} {text.splitlines()[0].lstrip('# ')}")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A preset.", show_default=False)]) -> None:
+    """Print a preset as a parameter file, every key with its meaning; save it, edit it, use it with -p."""
+    from cnnreg.config import preset, to_toml
+
+    console.say(to_toml(preset(name)))
+
+
+def info(as_json: options.AsJson = False) -> None:
+    """Print versions, devices, folders and threads: what a bug report needs."""
+    from cnnreg.system import describe_system
+
+    facts = describe_system()
+    if as_json:
+        console.say(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        console.say(f"{name:<18} {value}")

@@ -1,0 +1,131 @@
+"""``cnnreg register`` and ``cnnreg adapt``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnreg.cli import console, options
+from cnnreg.errors import UsageError
+
+
+def register(
+    fixed: options.FixedImage,
+    moving: options.MovingImage,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the results.", show_default="MOVING_to_FIXED")
+    ] = None,
+    model: options.ModelName = options.MODEL,
+    adapt: Annotated[
+        int | None,
+        typer.Option("--adapt", "-a", min=0, help="One-shot steps on this very pair.", show_default="the preset's"),
+    ] = None,
+    preset: options.Preset = None,
+    parameters: options.Parameters = None,
+    seg_fixed: options.SegFixed = None,
+    seg_moving: options.SegMoving = None,
+    points_fixed: options.PointsFixed = None,
+    points_moving: options.PointsMoving = None,
+    slice_index: options.Slice = None,
+    device: options.Device = "auto",
+    seed: options.Seed = options.SEED,
+    threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Lay MOVING onto FIXED: predict the deformation, adapt the network to the pair, warp, report.
+
+    Writes warped.<ext>, field.mha, report.json and report.png.
+    """
+    options.both_or_neither(seg_fixed, seg_moving, "--seg-fixed and --seg-moving")
+    options.both_or_neither(points_fixed, points_moving, "--points-fixed and --points-moving")
+    if quiet and as_json:
+        raise UsageError("--quiet and --json exclude each other")
+    changes = {} if adapt is None else {"adaptation": {"steps": adapt}}
+    folder = out or Path(f"{_stem(moving)}_to_{_stem(fixed)}")
+    setup = options.make_setup(
+        preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
+    )
+    steps = setup.config.adaptation.steps
+    if model == "none" and not steps:
+        raise UsageError("--model none starts from random weights, which predict nothing: give --adapt N")
+    from cnnreg.dataset import PairFiles
+    from cnnreg.pipeline.registration import register as run
+    from cnnreg.report import claim_folder, describe, write_registration
+    from cnnreg.tables import rows
+
+    claim_folder(folder, overwrite=overwrite)
+    files = PairFiles(fixed, moving, seg_fixed, seg_moving)
+    points = (points_fixed, points_moving) if points_fixed and points_moving else None
+    with console.progress("adapting", steps, quiet=quiet or as_json) as update:
+        result = run(
+            files,
+            setup,
+            points=points,
+            slice_index=slice_index,
+            on_step=lambda step, terms: update(advance=int(step > 0), note=f"energy {terms['total']:.5f}"),
+        )
+    written = write_registration(result, folder, command=sys.argv)
+    if as_json:
+        console.say(json.dumps(describe(result, command=sys.argv, files=[str(path) for path in written]), indent=2))
+    elif not quiet:
+        how = f"{steps} one-shot steps, best {result.best_step}" if steps else "prediction only"
+        title = f"{moving.name} onto {fixed.name}: model {result.model.card.name}, {how}, {result.device}"
+        console.print_table(title, list(result.measures), rows(result.measures))
+        for path in written:
+            console.say(f"wrote {path}")
+
+
+def adapt(
+    fixed: Annotated[Path | None, typer.Argument(metavar="FIXED", help="The image that stays.")] = None,
+    moving: Annotated[Path | None, typer.Argument(metavar="MOVING", help="The image laid onto it.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the adapted model.", show_default=False)] = None,
+    pairs: Annotated[Path | None, typer.Option("--pairs", help="CSV of several pairs (fixed, moving) instead.")] = None,
+    model: options.ModelName = options.MODEL,
+    steps: Annotated[int | None, typer.Option("--steps", "-n", min=1, help="One-shot steps.", show_default="the preset's")] = None,
+    preset: options.Preset = None,
+    parameters: options.Parameters = None,
+    slice_index: options.Slice = None,
+    device: options.Device = "auto",
+    seed: options.Seed = options.SEED,
+    threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Adapt a model to a pair, or to a table of pairs, and keep it for similar images."""
+    if (pairs is None) == (fixed is None) or (fixed is None) != (moving is None):
+        raise UsageError("give either FIXED and MOVING, or --pairs with a table")
+    if out is None:
+        raise UsageError("give the folder of the adapted model with -o")
+    changes = {} if steps is None else {"adaptation": {"steps": steps}}
+    setup = options.make_setup(
+        preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
+    )
+    total = setup.config.adaptation.steps
+    if total == 0:
+        raise UsageError("the preset has no one-shot steps: give their number with --steps N")
+    from cnnreg.dataset import PairFiles, read_pairs
+    from cnnreg.modelstore import claim_model_folder
+    from cnnreg.pipeline.tuning import adapt_model
+
+    claim_model_folder(out, overwrite=overwrite)
+    files = read_pairs(pairs) if pairs else [PairFiles(fixed, moving)]  # type: ignore[arg-type]
+    with console.progress("adapting", total, quiet=quiet) as update:
+        adapted = adapt_model(
+            files,
+            setup,
+            slice_index=slice_index,
+            on_step=lambda step, terms: update(advance=int(step > 0), note=f"energy {terms['total']:.5f}"),
+        )
+    adapted.save(out)
+    if not quiet:
+        before, after = (adapted.history[i]["total"] for i in (0, adapted.best_step))
+        console.say(f"energy {before:.5f} -> {after:.5f} at step {adapted.best_step} of {total}")
+        console.say(f"wrote {out}; use it with --model {out}")
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").rsplit(".", 1)[0]

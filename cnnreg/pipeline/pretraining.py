@@ -1,0 +1,110 @@
+"""``cnnreg train``: a table of pairs, or of single images to mirror, in; a model folder out."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cnnreg import modelstore, training
+from cnnreg.alignment import mirror_pair
+from cnnreg.config import Config
+from cnnreg.dataset import Pair, load_pair, read_intensities, read_labels, read_pairs, read_singles
+from cnnreg.devices import resolve_device, use_threads
+from cnnreg.errors import OutputError
+from cnnreg.files import claim, sha256
+from cnnreg.modelstore import Card
+from cnnreg.pipeline.setup import Setup, load
+
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]  # (items, title, how many) -> the same items, shown
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What ``cnnreg train`` was asked for."""
+
+    pairs: Path
+    folder: Path
+    validation: Path | None = None
+    mirror: bool = False
+    epochs: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    description: str = ""
+    license: str = ""
+
+
+def train_model(
+    request: TrainingRequest,
+    setup: Setup,
+    *,
+    track: Track = lambda items, title, total: items,
+    on_step: Callable[[training.Progress], None] = lambda progress: None,
+) -> Card:
+    """Load everything, train, save the model with its card."""
+    _check_folder(request)
+    device = resolve_device(setup.device)
+    use_threads(setup.threads)
+    model, config = load(setup)
+    pairs = load_pairs(request.pairs, config, mirror=request.mirror, track=track)
+    validation = load_pairs(request.validation, config, mirror=request.mirror, track=track) if request.validation else None
+    if request.epochs:
+        steps = math.ceil(request.epochs * len(pairs) / config.training.batch_size)
+        config = replace(config, training=replace(config.training, steps=steps))
+    network = model.network
+    training.train(
+        network,
+        pairs,
+        request.folder,
+        config=config,
+        seed=setup.seed,
+        validation=validation,
+        resume=request.resume,
+        device=device,
+        on_step=on_step,
+    )
+    metrics = {"validation": training.evaluate(network, validation, config)} if validation else {}
+    facts = {
+        "table": request.pairs.name,
+        "table_sha256": sha256(request.pairs),
+        "pairs": len(pairs),
+        "validation_pairs": len(validation or []),
+        "mirror": request.mirror,
+        "start": model.card.name,
+        "seed": setup.seed,
+        "loss": config.as_dict()["loss"],
+        "training": config.as_dict()["training"],
+    }
+    return modelstore.save_model(
+        network,
+        request.folder,
+        config,
+        name=request.folder.resolve().name,
+        description=request.description or f"trained on {len(pairs)} pairs of {request.pairs.name}",
+        training=facts,
+        metrics=metrics,
+        license=request.license,
+    )
+
+
+def load_pairs(table: Path, config: Config, *, mirror: bool, track: Track) -> list[Pair]:
+    """Read every pair of a table, at the training size; with ``mirror``, each image against its mirror image."""
+    rows: list[Any] = list(read_singles(table) if mirror else read_pairs(table))
+
+    def pair(row: Any) -> Pair:
+        if not mirror:
+            return load_pair(row, config.input)
+        image = read_intensities(row[0])
+        seg = read_labels(row[1], image.grid) if row[1] else None
+        return mirror_pair(image, seg, config.input, name=str(row[0]))
+
+    return [training.at_size(pair(row), config.training.size) for row in track(rows, f"reading {table.name}", len(rows))]
+
+
+def _check_folder(request: TrainingRequest) -> None:
+    claim(request.folder)
+    if request.resume or request.overwrite:
+        return
+    for name in (modelstore.CARD, training.CHECKPOINT):
+        if (request.folder / name).exists():
+            raise OutputError(f"{request.folder} already holds {name}; continue it with --resume or replace it with --overwrite")

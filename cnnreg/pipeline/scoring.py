@@ -1,0 +1,132 @@
+"""``cnnreg evaluate``: whatever files there are, measured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnreg.config import InputConfig
+from cnnreg.dataset import Labels, make_pair, normalise, read_intensities, read_label_map, read_labels, read_landmarks
+from cnnreg.errors import ImageError, UsageError
+from cnnreg.evaluation import Evidence, Measures, alikeness, measure
+from cnnreg.image import Grid, Image, luminance, read_field
+
+
+@dataclass(frozen=True)
+class ScoringRequest:
+    """The files given to ``cnnreg evaluate``."""
+
+    fixed: Path | None = None
+    moving: Path | None = None
+    warped: Path | None = None
+    field: Path | None = None
+    seg_fixed: Path | None = None
+    seg_moving: Path | None = None
+    points_fixed: Path | None = None
+    points_moving: Path | None = None
+
+
+def evaluate(request: ScoringRequest, *, slice_index: int | None = None) -> dict[str, Measures]:
+    """The numbers that the given files allow: ``before`` and ``after`` with a field or a warped image, else ``value``.
+
+    Raises:
+        UsageError: nothing can be measured, or a file given has no effect.
+    """
+    _check(request)
+    field, grid = _field(request.field)
+    images = {
+        name: read_intensities(path, slice_index=slice_index)
+        for name in ("fixed", "moving", "warped")
+        if (path := getattr(request, name))
+    }
+    fixed, moving = images.get("fixed"), images.get("moving")
+    if fixed and grid and fixed.grid.size != grid.size:
+        raise ImageError(f"the field {request.field} is on {_size(grid)} pixels, the fixed image on {_size(fixed.grid)}")
+    grid = fixed.grid if fixed else grid
+    evidence = _evidence(request, fixed, moving, grid, slice_index)
+    states = {"before": measure(evidence, None)}
+    if field is not None:
+        states["after"] = measure(evidence, field)
+    if "warped" in images:
+        states["after"] = states.get("after", {}) | _warped_alikeness(request, images)
+    states = {name: measures for name, measures in states.items() if measures}
+    return {"value": states["before"]} if list(states) == ["before"] else states
+
+
+def _check(request: ScoringRequest) -> None:
+    given = {name for name, path in vars(request).items() if path}
+    for one, other in (("seg_fixed", "seg_moving"), ("points_fixed", "points_moving")):
+        if len(given & {one, other}) == 1:
+            raise UsageError(f"--{one.replace('_', '-')} and --{other.replace('_', '-')} go together: give both or neither")
+    pairs = {"field"} | {name for name in given if name.startswith(("seg", "points"))}
+    if "warped" in given and "fixed" not in given:
+        raise UsageError("--warped is compared with the fixed image: give --fixed too")
+    if not given & pairs and not ("fixed" in given and given & {"moving", "warped"}):
+        raise UsageError("nothing to measure: give --field, two images, two label maps or two sets of points (see --help)")
+    if given == {"field", "fixed"} or given == {"field", "moving"}:
+        lone = "fixed" if "fixed" in given else "moving"
+        raise UsageError(f"--{lone} has no effect without the other image: give --fixed and --moving, or leave it out")
+
+
+def _field(path: Path | None) -> tuple[Tensor | None, Grid | None]:
+    if path is None:
+        return None, None
+    field, grid = read_field(path)
+    return torch.from_numpy(field)[None], grid
+
+
+def _evidence(
+    request: ScoringRequest, fixed: Image | None, moving: Image | None, grid: Grid | None, slice_index: int | None
+) -> Evidence:
+    inputs = (None, None)
+    if fixed and moving:
+        pair = make_pair(fixed, moving, InputConfig(), names=(str(request.fixed), str(request.moving)))
+        inputs = (pair.fixed_input, pair.moving_input)
+    segs, grids = _label_maps(request, grid, moving.grid if moving else None, slice_index)
+    points = (None, None)
+    if request.points_fixed and request.points_moving:
+        points = read_landmarks(request.points_fixed, request.points_moving)
+    return Evidence(*grids, *inputs, *segs, *points)
+
+
+def _label_maps(
+    request: ScoringRequest, grid: Grid | None, moving_grid: Grid | None, slice_index: int | None
+) -> tuple[tuple[Labels | None, Labels | None], tuple[Grid | None, Grid | None]]:
+    """Both label maps, and the grids of the fixed and moving side; maps without an image lie on their own grids."""
+    if not request.seg_fixed or not request.seg_moving:
+        return (None, None), (grid, moving_grid)
+
+    def read(path: Path, image_grid: Grid | None) -> tuple[Labels, Grid]:
+        if image_grid:
+            return read_labels(path, image_grid, slice_index=slice_index), image_grid
+        return read_label_map(path, slice_index=slice_index)
+
+    seg_fixed, grid = read(request.seg_fixed, grid)
+    seg_moving, own = read(request.seg_moving, moving_grid)
+    if own.plain and own.size == grid.size and moving_grid is None:
+        own = grid  # a mask without geometry, of the fixed image's size: it lies where the fixed image lies
+    if own.plain and grid.plain and own.size != grid.size and not request.field:
+        raise ImageError(f"the label maps are of different sizes, {_size(grid)} and {_size(own)}; they must be alike")
+    return (seg_fixed, seg_moving), (grid, own)
+
+
+def _warped_alikeness(request: ScoringRequest, images: dict[str, Image]) -> Measures:
+    """MAD and NCC of the fixed and the warped image, both in [0, 1]; the warped one by the moving one's range if known."""
+    fixed, warped = images["fixed"], images["warped"]
+    if fixed.grid.size != warped.grid.size:
+        raise ImageError(f"{request.warped} is {_size(warped.grid)} pixels, the fixed image {_size(fixed.grid)}; they must be alike")
+    values: Any = luminance(warped.pixels).astype("float32")
+    if "moving" in images:
+        reference = luminance(images["moving"].pixels)
+        low, high = float(reference.min()), float(reference.max())
+        scaled = ((values - low) / ((high - low) or 1)).clip(0, 1)
+    else:
+        scaled = normalise(values, InputConfig(), name=str(request.warped))
+    target = normalise(fixed.pixels, InputConfig(), name=str(request.fixed))
+    return alikeness(*(torch.from_numpy(x)[None, None] for x in (target, scaled)))
+
+
+def _size(grid: Grid) -> str:
+    return f"{grid.size[1]}x{grid.size[0]}"

@@ -1,0 +1,69 @@
+"""What every command needs before it can compute: parameters, a model, a device, the images as the network sees them."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from cnnreg import modelstore
+from cnnreg.adaptation import Terms
+from cnnreg.config import DEFAULT_MODEL, DEFAULT_SEED, Config
+from cnnreg.dataset import Pair
+from cnnreg.errors import ConfigError
+from cnnreg.modelstore import Card, Model
+from cnnreg.network import build_network
+from cnnreg.transform import shrink
+
+Watch = Callable[[int, Terms], None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Parameters, model and machine of a run."""
+
+    config: Config
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    seed: int = DEFAULT_SEED
+    threads: int | None = None
+    sections: frozenset[str] = frozenset()  # of the config, set by the user's own parameter file
+
+
+class Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def load(setup: Setup) -> tuple[Model, Config]:
+    """The model that ``setup`` names, and the configuration with what the model itself decides.
+
+    The network and the treatment of its input come from the model's card; without a model, from the parameters.
+    """
+    config = setup.config
+    if setup.model == "none":
+        network = build_network(config.network, seed=setup.seed).eval()
+        return Model(Card("none", "random weights", config.network, config.input, sha256=""), network), config
+    model = modelstore.load_model(modelstore.find(setup.model))
+    for section in ("network", "input"):
+        if section in setup.sections and getattr(config, section) != getattr(model.card, section):
+            raise ConfigError(
+                f"[{section}] of the parameter file is not that of the model {model.card.name}; "
+                f"leave the section out, or start from random weights with --model none"
+            )
+    return model, replace(config, network=model.card.network, input=model.card.input)
+
+
+def working_inputs(pair: Pair, config: Config, device: str) -> tuple[Tensor, Tensor]:
+    """The pair as the network sees it: at most ``input.max_size`` pixels along the longer side, on ``device``."""
+    size = config.input.max_size
+    return shrink(pair.fixed_input, size).to(device), shrink(pair.moving_input, size).to(device)

@@ -1,0 +1,62 @@
+"""``cnnreg adapt``: one-shot adaptation whose tuned weights are kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnreg import modelstore
+from cnnreg.adaptation import Terms, adapt
+from cnnreg.config import Config
+from cnnreg.dataset import PairFiles, load_pair
+from cnnreg.devices import resolve_device, use_threads
+from cnnreg.modelstore import Card, Model
+from cnnreg.network import RegistrationNetwork
+from cnnreg.pipeline.setup import Setup, Watch, load, working_inputs
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A model fine-tuned on some pairs, not yet saved."""
+
+    network: RegistrationNetwork
+    base: Model
+    config: Config
+    history: list[Terms]
+    best_step: int
+    pairs: int
+    seed: int
+
+    def save(self, folder: Path) -> Card:
+        """Write it as a model folder."""
+        base = self.base.card
+        training = {
+            "base": base.name,
+            "base_sha256": base.sha256,
+            "pairs": self.pairs,
+            "seed": self.seed,
+            "best_step": self.best_step,
+            "loss": self.config.as_dict()["loss"],
+            "adaptation": self.config.as_dict()["adaptation"],
+        }
+        return modelstore.save_model(
+            self.network,
+            folder,
+            self.config,
+            name=folder.resolve().name,
+            description=f"{base.name}, adapted to {self.pairs} pair(s)",
+            training=training,
+            metrics={"energy_before": self.history[0]["total"], "energy_after": self.history[self.best_step]["total"]},
+            license=base.license,
+        )
+
+
+def adapt_model(
+    pairs: list[PairFiles], setup: Setup, *, slice_index: int | None = None, on_step: Watch = lambda step, terms: None
+) -> AdaptedModel:
+    """Fine-tune a model on one or several pairs and keep the tuned weights."""
+    device = resolve_device(setup.device)
+    use_threads(setup.threads)
+    model, config = load(setup)
+    inputs = [working_inputs(load_pair(files, config.input, slice_index=slice_index), config, device) for files in pairs]
+    result = adapt(model.network.to(device), inputs, config=config, on_step=on_step)
+    return AdaptedModel(result.network, model, config, result.history, result.best_step, len(pairs), setup.seed)
+

@@ -1,0 +1,126 @@
+"""A registration on disk: warped image, field, report, picture; written together or not at all."""
+
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cnnreg.errors import OutputError
+from cnnreg.fields import jacobian_determinant, warp
+from cnnreg.files import claim, sha256
+from cnnreg.image import suffix_for, write_field, write_image
+from cnnreg.modelstore import Model
+from cnnreg.picture import draw_registration
+from cnnreg.pipeline.registration import Registration
+from cnnreg.system import versions
+from cnnreg.tables import summary
+from cnnreg.transform import warp_labels
+
+SCHEMA_VERSION = 1
+FIELD, REPORT, PICTURE = "field.mha", "report.json", "report.png"
+FIELD_CONVENTION = (
+    "ITK displacement field on the fixed image's grid; (x, y) components in the fixed image's physical units; "
+    "a point p of the fixed image lies at p + field(p) in the moving image"
+)
+
+
+def claim_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make sure, before any work, that results can be written to ``folder``; other files in it are left alone.
+
+    Raises:
+        OutputError: it is a file, cannot be made or written, or holds results and ``overwrite`` is off.
+    """
+    old = _results(folder)
+    if old and not overwrite:
+        raise OutputError(f"{old[0]} exists; give --overwrite to replace the results in {folder}, or another folder with -o")
+    claim(folder)
+
+
+def _results(folder: Path) -> list[Path]:
+    names = [folder / name for name in (FIELD, REPORT, PICTURE)]
+    return [p for p in (*names, *sorted(folder.glob("warped.*"))) if p.is_file()]
+
+
+def write_registration(result: Registration, folder: Path, *, command: list[str]) -> list[Path]:
+    """Write everything into a temporary folder, then rename it into ``folder``, replacing earlier results."""
+    start = time.perf_counter()
+    grid = result.pair.fixed.grid
+    warped_name = f"warped{suffix_for(result.warped, grid)}"
+    names = [warped_name, FIELD, REPORT, PICTURE]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    except OSError as error:
+        raise OutputError(f"cannot write to the output folder {folder}: {error.strerror}") from None
+    try:
+        write_image(result.warped, staging / warped_name)
+        write_field(result.field[0].numpy(), grid, staging / FIELD)
+        picture(result).save(staging / PICTURE)
+        result.seconds["write"] = time.perf_counter() - start
+        report = describe(result, command=command, files=[str(folder / name) for name in names])
+        (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        for stale in _results(folder):
+            stale.unlink()
+        for name in names:
+            (staging / name).replace(folder / name)
+    except OSError as error:
+        raise OutputError(f"cannot write the results to {folder}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return [folder / name for name in names]
+
+
+def describe(result: Registration, *, command: list[str], files: list[str]) -> dict[str, Any]:
+    """The report: what went in, what was done with it, on what, how long it took, and how well it went."""
+    config = result.setup.config
+    inputs = {"fixed": result.files.fixed, "moving": result.files.moving}
+    inputs |= {"seg_fixed": result.files.seg_fixed, "seg_moving": result.files.seg_moving}
+    if result.points:
+        inputs |= {"points_fixed": result.points[0], "points_moving": result.points[1]}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "inputs": {name: {"path": str(p), "sha256": sha256(p)} for name, p in inputs.items() if p},
+        "model": describe_model(result.model),
+        "parameters": config.as_dict(),
+        "seed": result.setup.seed,
+        "device": {"asked": result.setup.device, "used": result.device, "threads": result.threads},
+        "versions": versions(),
+        "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
+        "field": {"file": FIELD, "convention": FIELD_CONVENTION},
+        "metrics": result.measures,
+        "adaptation": {"steps": config.adaptation.steps, "best_step": result.best_step, "history": result.history},
+        "files": files,
+    }
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """The model's name and hash."""
+    return {"name": model.card.name, "path": str(model.path) if model.path else None, "sha256": model.card.sha256 or None}
+
+
+def picture(result: Registration) -> Any:
+    """The nine panels of :func:`cnnreg.picture.draw_registration` for a result."""
+    pair, field, grid = result.pair, result.field, result.pair.fixed.grid
+    outlines = None
+    if pair.seg_fixed is not None and pair.seg_moving is not None:
+        before = warp_labels(pair.seg_moving, pair.moving.grid, field * 0, grid)
+        outlines = (pair.seg_fixed, before, warp_labels(pair.seg_moving, pair.moving.grid, field, grid))
+    steps = result.setup.config.adaptation.steps
+    how = f"{steps} one-shot steps" if steps else "prediction only"
+    width, height = grid.size[::-1]
+    return draw_registration(
+        fixed=pair.fixed_input[0, 0].numpy(),
+        moving=pair.moving_input[0, 0].numpy(),
+        warped=warp(pair.moving_input, field)[0, 0].numpy(),
+        field=field[0].numpy(),
+        jacobian=jacobian_determinant(field)[0].numpy(),
+        outlines=outlines,
+        heading=f"{result.files.moving.name} laid onto {result.files.fixed.name}",
+        caption=[
+            f"model {result.model.card.name}, {how}, {width} x {height} pixels, {result.device}",
+            summary(result.measures),
+        ],
+    )

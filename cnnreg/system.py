@@ -1,0 +1,32 @@
+"""What this machine and installation are."""
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from cnnreg import modelstore
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("cnnreg", "torch", "SimpleITK", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def describe_system() -> dict[str, Any]:
+    """Versions, devices, folders and threads."""
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        **versions(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda devices": cuda or "none",
+        "auto device": "cuda" if cuda else "cpu",
+        "model cache": str(modelstore.cache_folder()),
+        "shipped models": str(modelstore.shipped_folder()),
+        "offline": modelstore.is_offline(),
+    }
