@@ -13,6 +13,7 @@ from cnnreg.errors import DivergenceError
 from cnnreg.fields import warp
 from cnnreg.network import RegistrationNetwork
 from cnnreg.objective import energy
+from cnnreg.watching import unwatched
 
 Terms = dict[str, float]
 
@@ -31,7 +32,7 @@ def adapt(
     pairs: Sequence[tuple[Tensor, Tensor]],
     *,
     config: Config,
-    on_step: Callable[[int, Terms], None] = lambda step, terms: None,
+    on_step: Callable[[int, Terms], None] = unwatched,
 ) -> Adaptation:
     """Fine-tune all weights of a copy of ``network`` on (fixed, moving) pairs, (1, 1, H, W) each in [0, 1].
 
@@ -43,7 +44,7 @@ def adapt(
     """
     steps, rate = config.adaptation.steps, config.adaptation.learning_rate
     network = copy.deepcopy(network).train()
-    weights = list(network.parameters())
+    weights: list[Tensor] = list(network.parameters())
     best = [weight.detach().clone() for weight in weights]
     optimizer = torch.optim.Adam(weights, lr=rate, fused=True)
     history: list[Terms] = []
@@ -77,8 +78,8 @@ def _mean_energy(
         with torch.set_grad_enabled(backward):
             field = network(fixed, moving)
             terms = energy(fixed, warp(moving, field), field, config.loss)
-        if backward:
-            (terms["total"].sum() / len(pairs)).backward()
+            if backward:
+                (terms["total"].sum() / len(pairs)).backward()
         values = torch.cat(list(terms.values())).tolist()  # one transfer for all terms
         for name, value in zip(terms, values, strict=True):
             mean[name] = mean.get(name, 0.0) + value / len(pairs)

@@ -39,5 +39,7 @@ def _affine(images: Tensor, turn: Tensor, scale: Tensor, down: Tensor, right: Te
     size = torch.tensor(images.shape[2:], dtype=images.dtype)
     centre = ((size - 1) / 2).view(1, 2, 1, 1)
     shift = (torch.stack([down, right], 1) * 0.05 * size).view(-1, 2, 1, 1)
-    points = torch.einsum("bij,xjhw->bihw", matrix, pixel_grid(images) - centre.to(images)) + (centre + shift).to(images)
+    points = torch.einsum("bij,xjhw->bihw", matrix, pixel_grid(images) - centre.to(images)) + (centre + shift).to(
+        images
+    )
     return sample(images, points)

@@ -7,6 +7,7 @@ A parameter is one field of one section below, with its range and its meaning be
 import dataclasses
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -123,21 +124,21 @@ class Config:
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Plain sections and values, ready for JSON."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
-    def override(self, changes: dict[str, Any], *, source: str) -> "Config":
+    def override(self, changes: Mapping[str, Any], *, source: str) -> "Config":
         """This configuration with the given sections' keys replaced; ``source`` names the file in errors."""
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name, values in changes.items():
             if name not in sections:
                 raise ConfigError(f"{source}: {unknown_name('section', name, sections)}")
-            if not isinstance(values, dict):
+            if not isinstance(values, Mapping):
                 raise ConfigError(f"{source}: {name} must be a section, [{name}], got {values!r}")
             sections[name] = _replace(sections[name], values, source=source)
         return Config(**sections)
 
 
-def _replace(section: Any, values: dict[str, Any], *, source: str) -> Any:
+def _replace(section: Any, values: Mapping[str, Any], *, source: str) -> Any:
     keys = [f.name for f in dataclasses.fields(section)]
     for key in values:
         if key not in keys:

@@ -17,7 +17,8 @@ from cnnreg.fields import inside
 from cnnreg.image import MIN_SIZE, Grid, Image, luminance, read_image
 from cnnreg.transform import resample_intensities, source_points
 
-Labels = NDArray[np.int64]
+Labels = NDArray[np.int64]  # (H, W)
+Points = NDArray[np.float64]  # (N, 2), row and column in pixels
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def read_label_map(path: Path, *, slice_index: int | None = None) -> tuple[Label
     return values.astype(np.int64), image.grid
 
 
-def read_landmarks(fixed: Path, moving: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def read_landmarks(fixed: Path, moving: Path) -> tuple[Points, Points]:
     """Corresponding landmarks: row i of one file belongs to row i of the other."""
     points = read_points(fixed), read_points(moving)
     if len(points[0]) != len(points[1]):
@@ -179,7 +180,7 @@ def read_landmarks(fixed: Path, moving: Path) -> tuple[NDArray[np.float64], NDAr
     return points
 
 
-def read_points(path: Path) -> NDArray[np.float64]:
+def read_points(path: Path) -> Points:
     """Landmarks of a CSV file with columns x, y in pixels (0 = centre of the first), as (N, 2) row and column."""
     rows = read_table(path, ["x", "y"])
     try:

@@ -20,10 +20,14 @@ def resolve_device(name: str) -> str:
     if name == "cpu":
         return name
     if not torch.cuda.is_available():
-        raise DeviceError(f"{name} was asked for, but torch {torch.__version__} sees no CUDA device here; use --device cpu")
+        raise DeviceError(
+            f"{name} was asked for, but torch {torch.__version__} sees no CUDA device here; use --device cpu"
+        )
     count = torch.cuda.device_count()
     if ":" in name and int(name.split(":")[1]) >= count:
-        raise DeviceError(f"{name} was asked for, but this machine has {count} CUDA device(s): cuda:0 to cuda:{count - 1}")
+        raise DeviceError(
+            f"{name} was asked for, but this machine has {count} CUDA device(s): cuda:0 to cuda:{count - 1}"
+        )
     return name
 
 

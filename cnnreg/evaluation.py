@@ -1,15 +1,14 @@
-"""From images, fields, label maps and landmarks to one dictionary of numbers, for ``register`` and ``evaluate`` alike."""
+"""From images, fields, label maps and landmarks to one dictionary of numbers, for every command alike."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnreg import metrics
-from cnnreg.dataset import Labels
+from cnnreg.dataset import Labels, Points
 from cnnreg.fields import jacobian_determinant, warp
 from cnnreg.image import Grid
 from cnnreg.transform import move_points, warp_labels
@@ -27,8 +26,8 @@ class Evidence:
     moving: Tensor | None = None  # (1, 1, H, W) in [0, 1], on the fixed grid
     seg_fixed: Labels | None = None  # on the fixed grid
     seg_moving: Labels | None = None  # on the moving grid
-    points_fixed: NDArray[np.float64] | None = None  # (N, 2), row and column in fixed pixels
-    points_moving: NDArray[np.float64] | None = None  # likewise in moving pixels
+    points_fixed: Points | None = None  # in fixed pixels
+    points_moving: Points | None = None  # in moving pixels
 
 
 def measure(evidence: Evidence, field: Tensor | None) -> Measures:
@@ -60,7 +59,8 @@ def spacing_mm(grid: Grid | None) -> tuple[float, float] | None:
 
 
 def _overlap(evidence: Evidence, field: Tensor | None) -> Measures:
-    assert evidence.seg_fixed is not None and evidence.seg_moving is not None
+    assert evidence.seg_fixed is not None
+    assert evidence.seg_moving is not None
     grid = evidence.grid or Grid(evidence.seg_fixed.shape)
     moving_grid = evidence.moving_grid or Grid(evidence.seg_moving.shape)
     if field is None:
@@ -71,7 +71,8 @@ def _overlap(evidence: Evidence, field: Tensor | None) -> Measures:
 
 def _landmarks(evidence: Evidence, field: Tensor | None) -> Measures:
     """Fixed landmarks, carried to the moving image, against their counterparts there."""
-    assert evidence.points_fixed is not None and evidence.points_moving is not None
+    assert evidence.points_fixed is not None
+    assert evidence.points_moving is not None
     grid, moving_grid = evidence.grid, evidence.moving_grid or evidence.grid
     moved = evidence.points_fixed
     if grid and moving_grid:

@@ -22,7 +22,7 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)  # our own sentences instead o
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of an image lie in physical space: point = origin + direction @ (spacing * index), all (x, y)."""
+    """Where pixels lie in physical space: point = origin + direction @ (spacing * index), all (x, y)."""
 
     size: tuple[int, int]  # rows, columns
     spacing: tuple[float, float] = (1.0, 1.0)
@@ -176,7 +176,9 @@ def _two_dimensional(image: sitk.Image, path: Path, slice_index: int | None) -> 
     if len(size) > 3 and any(n > 1 for n in size[3:]):
         raise ImageError(f"{path} has {len(size)} dimensions {tuple(size)}; a 2D image was expected")
     if slices > 1 and slice_index is None:
-        raise ImageError(f"{path} is a stack of {slices} images, a 2D image was expected; pick one with --slice 0..{slices - 1}")
+        raise ImageError(
+            f"{path} is a stack of {slices} images, a 2D image was expected; pick one with --slice 0..{slices - 1}"
+        )
     index = slice_index or 0
     if not 0 <= index < slices:
         raise ImageError(f"{path} has slices 0 to {slices - 1}, so slice {index} does not exist")

@@ -87,7 +87,10 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def landmark_error(
-    points: NDArray[np.float64], target: NDArray[np.float64], spacing: tuple[float, float] | None, diagonal_px: float | None
+    points: NDArray[np.float64],
+    target: NDArray[np.float64],
+    spacing: tuple[float, float] | None,
+    diagonal_px: float | None,
 ) -> dict[str, float | None]:
     """Target registration error of points (N, 2), row and column: mean, median and largest distance, and in mm.
 

@@ -52,7 +52,9 @@ class Card:
         try:
             values = json.loads(text)
             if values["format"] != CARD_FORMAT:
-                raise ModelError(f"{source} has card format {values['format']}, this cnnreg reads {CARD_FORMAT}; update cnnreg")
+                raise ModelError(
+                    f"{source} has card format {values['format']}, this cnnreg reads {CARD_FORMAT}; update cnnreg"
+                )
             values["network"] = NetworkConfig(**values["network"])
             values["input"] = InputConfig(**values["input"])
             return cls(**values)
@@ -236,7 +238,9 @@ def _install(name: str, fill: Any, *, overwrite: bool) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=root))
     except OSError as error:
-        raise OutputError(f"cannot write to the model cache {root}: {error.strerror}; set CNNREG_CACHE to another folder") from None
+        raise OutputError(
+            f"cannot write to the model cache {root}: {error.strerror}; set CNNREG_CACHE to another folder"
+        ) from None
     try:
         fill(temporary)
         verify(temporary)
@@ -262,5 +266,3 @@ def _swap_in(new: Path, target: Path) -> None:
             pass
         finally:
             shutil.rmtree(old, ignore_errors=True)
-
-

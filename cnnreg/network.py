@@ -45,7 +45,7 @@ class RegistrationNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=1e-3)  # the untrained network starts close to the identity
 
     def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
-        """Field (B, 2, H, W) in pixels that lays ``moving`` onto ``fixed``, (B, 1, H, W) in [0, 1] each, of any size."""
+        """Field (B, 2, H, W) in pixels that lays ``moving`` onto ``fixed``; images (B, 1, H, W) any size, in [0, 1]."""
         if fixed.shape != moving.shape or fixed.ndim != 4 or fixed.shape[1] != 1:
             raise ShapeError(
                 f"the network needs two images (B, 1, H, W) alike, got {tuple(fixed.shape)} and {tuple(moving.shape)}"
@@ -62,13 +62,15 @@ class RegistrationNetwork(nn.Module):
         return field[:, :, :height, :width]
 
     def _unet(self, x: Tensor) -> Tensor:
-        skips = []
+        skips: list[Tensor] = []
         for block in self.encoder:
             x = block(F.avg_pool2d(x, 2) if skips else x)
             skips.append(x)
-        for ascend, block, skip in zip(reversed(self.ascent), reversed(self.decoder), reversed(skips[:-1]), strict=True):
+        for ascend, block, skip in zip(
+            reversed(self.ascent), reversed(self.decoder), reversed(skips[:-1]), strict=True
+        ):
             x = block(F.interpolate(ascend(x), scale_factor=2, mode="nearest") + skip)
-        return self.head(x)  # type: ignore[no-any-return]
+        return self.head(x)
 
 
 def build_network(config: NetworkConfig, *, seed: int) -> RegistrationNetwork:

@@ -1,4 +1,4 @@
-"""The picture of a registration, good enough for a slide. Drawn with Pillow, which starts ten times faster than Matplotlib."""
+"""The picture of a registration, good enough for a slide. Drawn with Pillow, which starts faster than Matplotlib."""
 
 from typing import Any
 
@@ -68,7 +68,11 @@ def _sheet(panels: list[tuple[str, Array]], heading: str, caption: list[str]) ->
         y = top + index // columns * cell[1]
         draw.text((x, y), title, fill=INK, font=small)
         smooth = PILImage.Resampling.LANCZOS if scale < 1 else PILImage.Resampling.BICUBIC
-        image = PILImage.fromarray(pixels) if pixels.shape[0] == size[1] else PILImage.fromarray(pixels).resize(size, smooth)
+        image = (
+            PILImage.fromarray(pixels)
+            if pixels.shape[0] == size[1]
+            else PILImage.fromarray(pixels).resize(size, smooth)
+        )
         sheet.paste(image, (x + (PANEL - size[0]) // 2, y + TITLE - 4))
     for number, text in enumerate(caption):
         draw.text((MARGIN, top + rows * cell[1] + number * line), text, fill=MUTED, font=ImageFont.load_default(15))

@@ -34,7 +34,9 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
     """
     old = _results(folder)
     if old and not overwrite:
-        raise OutputError(f"{old[0]} exists; give --overwrite to replace the results in {folder}, or another folder with -o")
+        raise OutputError(
+            f"{old[0]} exists; give --overwrite to replace the results in {folder}, or another folder with -o"
+        )
     claim(folder)
 
 
@@ -75,7 +77,7 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
 def describe(result: Registration, *, command: list[str], files: list[str]) -> dict[str, Any]:
     """The report: what went in, what was done with it, on what, how long it took, and how well it went."""
     config = result.setup.config
-    inputs = {"fixed": result.files.fixed, "moving": result.files.moving}
+    inputs: dict[str, Path | None] = {"fixed": result.files.fixed, "moving": result.files.moving}
     inputs |= {"seg_fixed": result.files.seg_fixed, "seg_moving": result.files.seg_moving}
     if result.points:
         inputs |= {"points_fixed": result.points[0], "points_moving": result.points[1]}
@@ -98,7 +100,11 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
 
 def describe_model(model: Model) -> dict[str, Any]:
     """The model's name and hash."""
-    return {"name": model.card.name, "path": str(model.path) if model.path else None, "sha256": model.card.sha256 or None}
+    return {
+        "name": model.card.name,
+        "path": str(model.path) if model.path else None,
+        "sha256": model.card.sha256 or None,
+    }
 
 
 def picture(result: Registration) -> Any:

@@ -1,5 +1,7 @@
 """How alike two images are: differentiable measures, 1 for images that agree."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,13 +28,42 @@ def local_ncc(a: Tensor, b: Tensor, *, window: int = 9, floor: float = 1e-4) -> 
     itself.
     """
 
-    def box(x: Tensor) -> Tensor:
-        columns = F.avg_pool2d(x, (window, 1), stride=1)
-        return F.avg_pool2d(columns, (1, window), stride=1)
-
-    means = box(torch.cat([a, b, a * b, a * a, b * b], dim=1))
+    means = BoxMean.apply(torch.cat([a, b, a * b, a * a, b * b], dim=1), window)  # type: ignore[no-untyped-call]
     mean_a, mean_b, product, square_a, square_b = means.chunk(5, dim=1)
     variance_a = (square_a - mean_a.square()).clamp_min(0) + floor
     variance_b = (square_b - mean_b.square()).clamp_min(0) + floor
     correlation = (product - mean_a * mean_b) / (variance_a * variance_b).sqrt()
     return correlation.flatten(1).mean(1)
+
+
+class BoxMean(torch.autograd.Function):
+    """Means of (..., H, W) over all square windows inside; several times faster than ``avg_pool2d`` and its gradient.
+
+    The adjoint of a box filter is the box filter of the zero-padded gradient, so both ways take the same few additions.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: int) -> Tensor:
+        ctx.window = window
+        return window_sum(window_sum(x, window, -2), window, -1).mul_(1 / window**2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        rim = ctx.window - 1
+        return BoxMean.forward(ctx, F.pad(gradient, (rim, rim, rim, rim)), ctx.window), None
+
+
+def window_sum(x: Tensor, window: int, dim: int) -> Tensor:
+    """Sums of ``window`` successive values along ``dim``, by doubling: log2(window) additions, and no cancellation."""
+    length = x.shape[dim] - window + 1
+    total, start, width = None, 0, 1
+    while width <= window:
+        if window & width:
+            part = x.narrow(dim, start, length)
+            total = part if total is None else total + part
+            start += width
+        half = x.shape[dim] - width
+        x = x.narrow(dim, 0, half) + x.narrow(dim, width, half) if 2 * width <= window else x
+        width *= 2
+    assert total is not None
+    return total

@@ -31,7 +31,7 @@ _ROWS = [  # title, path in the measures, digits
 
 
 def rows(states: States) -> list[tuple[str, list[str]]]:
-    """Title and one cell a state for every measure that any state has; labels follow their mean where there are several."""
+    """Title and one cell a state for every measure that any state has; several labels follow their mean."""
     flat = {state: flatten(measures) for state, measures in states.items()}
     found = []
     for title, path, digits in _ROWS:
@@ -66,7 +66,7 @@ def summary(states: States) -> str:
     """One line with the few numbers that say whether it worked: first state -> last state."""
     found = dict(rows(states))
     parts = [
-        f"{name} {found[name][0]} → {found[name][-1]}"
+        f"{name} {found[name][0]} -> {found[name][-1]}"
         for name in ("NCC", "MAD", "DSC", "CMD [px]", "TRE [px]")
         if name in found
     ]

@@ -25,6 +25,7 @@ from cnnreg.image import Grid
 from cnnreg.network import RegistrationNetwork
 from cnnreg.objective import energy
 from cnnreg.transform import warp_labels
+from cnnreg.watching import unwatched
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
 COLUMNS = ["step", "loss", "learning_rate", "val_loss", "val_dsc", "val_folding_percent"]
@@ -63,7 +64,7 @@ def train(
     validation: list[Pair] | None = None,
     resume: bool = False,
     device: str = "cpu",
-    on_step: Callable[[Progress], None] = lambda progress: None,
+    on_step: Callable[[Progress], None] = unwatched,
 ) -> TrainingState:
     """Train ``network`` in place and leave it with its best weights; checkpoint and log go to ``folder``.
 
@@ -213,7 +214,9 @@ def restore(state: TrainingState, folder: Path, config: Config) -> None:
             for key, value in values.items()
             if saved["config"].get(section, {}).get(key) != value
         ]
-        raise ConfigError(f"{folder} was trained with other parameters ({', '.join(changed)}); resume with the same ones")
+        raise ConfigError(
+            f"{folder} was trained with other parameters ({', '.join(changed)}); resume with the same ones"
+        )
     state.network.load_state_dict(saved["network"])
     state.optimizer.load_state_dict(saved["optimizer"])
     state.generator.set_state(saved["generator"])
@@ -226,7 +229,7 @@ def _stop_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM (what clusters send first) so that the loop can save before it stops."""
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
     try:
@@ -250,12 +253,20 @@ def at_size(pair: Pair, size: int) -> Pair:
     def labels(seg: Any) -> Any:
         if seg is None:
             return None
-        return resize(torch.from_numpy(seg)[None, None].double(), size=(size, size), mode="nearest-exact")[0, 0].long().numpy()
+        return (
+            resize(torch.from_numpy(seg)[None, None].double(), size=(size, size), mode="nearest-exact")[0, 0]
+            .long()
+            .numpy()
+        )
 
     inputs = [
         resize(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
         for x in (pair.fixed_input, pair.moving_input)
     ]
     return replace(
-        pair, fixed_input=inputs[0], moving_input=inputs[1], seg_fixed=labels(pair.seg_fixed), seg_moving=labels(pair.seg_moving)
+        pair,
+        fixed_input=inputs[0],
+        moving_input=inputs[1],
+        seg_fixed=labels(pair.seg_fixed),
+        seg_moving=labels(pair.seg_moving),
     )

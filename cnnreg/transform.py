@@ -32,7 +32,9 @@ def warp_image(image: Image, field: Tensor, grid: Grid, *, labels: bool = False)
     if labels and dtype.kind in "iu":
         tensor = torch.from_numpy(planes.astype(np.int64))
     else:
-        tensor = torch.from_numpy(planes.astype(np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64))
+        tensor = torch.from_numpy(
+            planes.astype(np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64)
+        )
     points = source_points(field.cpu(), grid, image.grid)
     warped = fields.sample(tensor, points, mode="nearest" if labels else "bilinear", outside="zero")
     values = np.moveaxis(warped[0].numpy(), 0, 2)
@@ -49,7 +51,7 @@ def warp_labels(labels: NDArray[np.int64], labels_grid: Grid, field: Tensor, gri
 
 
 def resample_intensities(pixels: NDArray[np.float32], source: Grid, grid: Grid) -> Tensor:
-    """Intensities (h, w) on ``grid`` without any deformation, smoothed first where ``grid`` is coarser: (1, 1, H, W)."""
+    """Intensities (h, w) on ``grid``, undeformed, smoothed first where ``grid`` is coarser: (1, 1, H, W)."""
     tensor = torch.from_numpy(pixels)[None, None]
     if source == grid:
         return tensor

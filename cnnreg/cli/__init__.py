@@ -1,1 +1,1 @@
-"""The command line: parse, call the pipeline, print. No tensor here, and nothing heavy is imported before it is needed."""
+"""The command line: parse, call the pipeline, print. No tensor here; heavy imports wait until needed."""

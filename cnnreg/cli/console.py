@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cnnreg.watching import unwatched
+
 
 def error(sentence: str) -> None:
     """One line on standard error, whatever the width of the terminal."""
@@ -24,7 +26,7 @@ def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[s
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(escape(column), justify="left" if left else "right", no_wrap=True)
@@ -33,6 +35,8 @@ def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[s
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
+    if title:
+        console.print(escape(title), soft_wrap=True, highlight=False)
     console.print(table)
 
 
@@ -43,7 +47,7 @@ def progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[..., N
     Off where standard error is no terminal, and with ``quiet``.
     """
     if quiet or not sys.stderr.isatty() or total <= 0:
-        yield lambda **_: None
+        yield _silent
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -59,9 +63,14 @@ def progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[..., N
         task = bar.add_task(title, total=total, note="")
 
         def update(*, advance: int = 1, note: str | None = None) -> None:
-            bar.update(task, advance=advance, **({} if note is None else {"note": note}))
+            fields: dict[str, Any] = {} if note is None else {"note": note}
+            bar.update(task, advance=advance, **fields)
 
         yield update
+
+
+def _silent(*, advance: int = 1, note: str | None = None) -> None:
+    del advance, note
 
 
 def tracker(*, quiet: bool) -> Any:
@@ -80,7 +89,7 @@ def tracker(*, quiet: bool) -> Any:
 def training_display(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
     """Shows (step, steps, note): a bar on a terminal, a line every tenth of the way elsewhere."""
     if quiet:
-        yield lambda step, steps, note: None
+        yield unwatched
         return
     if not sys.stderr.isatty():
 
@@ -90,7 +99,9 @@ def training_display(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]
 
         yield line
         return
-    bars: list[tuple[Any, Callable[..., None]]] = []  # opened at the first step, when reading has taken its own bar away
+    bars: list[
+        tuple[Any, Callable[..., None]]
+    ] = []  # opened at the first step, when reading has taken its own bar away
     reached = 0
 
     def show(step: int, steps: int, note: str) -> None:

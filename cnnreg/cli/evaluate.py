@@ -16,7 +16,9 @@ def evaluate(
     fixed: Annotated[OptionalFile, typer.Option("--fixed", help="The fixed image.")] = None,
     moving: Annotated[OptionalFile, typer.Option("--moving", help="The moving image.")] = None,
     warped: Annotated[OptionalFile, typer.Option("--warped", help="The moving image, laid onto the fixed one.")] = None,
-    field: Annotated[OptionalFile, typer.Option("--field", help="The deformation; warps what is compared first.")] = None,
+    field: Annotated[
+        OptionalFile, typer.Option("--field", help="The deformation; warps what is compared first.")
+    ] = None,
     seg_fixed: options.SegFixed = None,
     seg_moving: options.SegMoving = None,
     points_fixed: options.PointsFixed = None,
@@ -46,11 +48,13 @@ def evaluate(
 
 
 def apply(
-    field: Annotated[Path, typer.Argument(metavar="FIELD", help="A saved field, such as field.mha.", show_default=False)],
+    field: Annotated[
+        Path, typer.Argument(metavar="FIELD", help="A saved field, such as field.mha.", show_default=False)
+    ],
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE...", help="Images that lie where the moving image lay.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("."),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path(),
     labels: Annotated[bool, typer.Option("--label", help="The images are label maps: no new values.")] = False,
     points: Annotated[
         OptionalFile, typer.Option("--points", help="CSV of points of the fixed image, carried to the moving one.")

@@ -22,7 +22,9 @@ def list_models(as_json: options.AsJson = False) -> None:
 
     cards = {name: (read_card(path), path) for name, path in available().items()}
     if as_json:
-        console.say(json.dumps({n: {"path": str(p), "description": c.description} for n, (c, p) in cards.items()}, indent=2))
+        console.say(
+            json.dumps({n: {"path": str(p), "description": c.description} for n, (c, p) in cards.items()}, indent=2)
+        )
         return
     root = cache_folder()
     lines = [(n, ["cache" if p.is_relative_to(root) else "shipped", c.description]) for n, (c, p) in cards.items()]
@@ -41,9 +43,14 @@ def info(name: Name) -> None:
 def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     source: Annotated[
-        str | None, typer.Option("--source", help="A folder or http(s) address with NAME/card.json.", show_default="shipped models")
+        str | None,
+        typer.Option(
+            "--source", help="A folder or http(s) address with NAME/card.json.", show_default="shipped models"
+        ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network; so does CNNREG_OFFLINE=1.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never use the network; so does CNNREG_OFFLINE=1.")
+    ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Copy a model, verified, into your cache; safe for parallel jobs."""
@@ -73,7 +80,9 @@ def verify(
 
 
 @app.command()
-def path(name: Annotated[str | None, typer.Argument(metavar="NAME", help="The cache folder, if none is named.")] = None) -> None:
+def path(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The cache folder, if none is named.")] = None,
+) -> None:
     """Print the folder of a model, or of the cache."""
     from cnnreg.modelstore import cache_folder, find
 
@@ -83,7 +92,9 @@ def path(name: Annotated[str | None, typer.Argument(metavar="NAME", help="The ca
 @app.command()
 def add(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder from train or adapt.", show_default=False)],
-    name: Annotated[str | None, typer.Option("--name", help="The name to give it.", show_default="the folder's")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The name to give it.", show_default="the folder's")
+    ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Copy a trained or adapted model into your cache, under a name."""

@@ -1,5 +1,6 @@
 """Options that several commands share, declared once."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,9 +27,7 @@ Parameters = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:i.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is random.")]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores")
-]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores")]
 Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice of volumes or pages of TIFFs, from 0.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")]
@@ -53,7 +52,7 @@ def make_setup(
     device: str,
     seed: int,
     threads: int | None,
-    changes: dict[str, dict[str, object]] | None = None,
+    changes: Mapping[str, Mapping[str, object]] | None = None,
 ) -> "Setup":
     """Resolve parameters: a preset or a file, then what single options change."""
     from cnnreg.config import preset as named_preset
@@ -61,9 +60,9 @@ def make_setup(
     from cnnreg.pipeline.setup import Setup
 
     if preset and parameters:
-        raise UsageError("--preset and --parameters exclude each other; a file can begin with base = \"PRESET\"")
+        raise UsageError('--preset and --parameters exclude each other; a file can begin with base = "PRESET"')
     config, sections = read_parameters(parameters) if parameters else (named_preset(preset or "default"), set())
-    config = config.override(changes or {}, source="command line")
+    config = config.override(dict(changes or {}), source="command line")
     return Setup(config, model, device, seed, threads, frozenset(sections))
 
 

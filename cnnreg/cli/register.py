@@ -82,10 +82,14 @@ def register(
 def adapt(
     fixed: Annotated[Path | None, typer.Argument(metavar="FIXED", help="The image that stays.")] = None,
     moving: Annotated[Path | None, typer.Argument(metavar="MOVING", help="The image laid onto it.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the adapted model.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the adapted model.", show_default=False)
+    ] = None,
     pairs: Annotated[Path | None, typer.Option("--pairs", help="CSV of several pairs (fixed, moving) instead.")] = None,
     model: options.ModelName = options.MODEL,
-    steps: Annotated[int | None, typer.Option("--steps", "-n", min=1, help="One-shot steps.", show_default="the preset's")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", "-n", min=1, help="One-shot steps.", show_default="the preset's")
+    ] = None,
     preset: options.Preset = None,
     parameters: options.Parameters = None,
     slice_index: options.Slice = None,

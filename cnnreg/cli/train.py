@@ -19,13 +19,19 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model.", show_default=False)],
-    validation: Annotated[Path | None, typer.Option("--val", help="A table like PAIRS.csv to choose the best step by.")] = None,
+    validation: Annotated[
+        Path | None, typer.Option("--val", help="A table like PAIRS.csv to choose the best step by.")
+    ] = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Pair each image with its own mirror image, affinely aligned.")
     ] = False,
     model: Annotated[str, typer.Option("--model", "-m", help="Start from a model instead of random weights.")] = "none",
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps.", show_default="the preset's")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the table, instead of --steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Optimiser steps.", show_default="the preset's")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Passes over the table, instead of --steps.")
+    ] = None,
     preset: options.Preset = None,
     parameters: options.Parameters = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,

@@ -60,7 +60,9 @@ def _on_grid(image: Image, path: Path, grid: Grid | None) -> Image:
     if grid is None:
         return image
     if image.grid.size != grid.size:
-        raise ImageError(f"{path} has {image.grid.size[1]}x{image.grid.size[0]} pixels, --like has {grid.size[1]}x{grid.size[0]}")
+        raise ImageError(
+            f"{path} has {image.grid.size[1]}x{image.grid.size[0]} pixels, --like has {grid.size[1]}x{grid.size[0]}"
+        )
     return replace(image, grid=grid)
 
 

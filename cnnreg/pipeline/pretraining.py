@@ -15,8 +15,14 @@ from cnnreg.errors import OutputError
 from cnnreg.files import claim, sha256
 from cnnreg.modelstore import Card
 from cnnreg.pipeline.setup import Setup, load
+from cnnreg.watching import unwatched
 
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]  # (items, title, how many) -> the same items, shown
+
+
+def untracked(items: Iterable[Any], _title: str, _total: int) -> Iterable[Any]:
+    """The track of callers who do not care."""
+    return items
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ def train_model(
     request: TrainingRequest,
     setup: Setup,
     *,
-    track: Track = lambda items, title, total: items,
-    on_step: Callable[[training.Progress], None] = lambda progress: None,
+    track: Track = untracked,
+    on_step: Callable[[training.Progress], None] = unwatched,
 ) -> Card:
     """Load everything, train, save the model with its card."""
     _check_folder(request)
@@ -47,7 +53,9 @@ def train_model(
     use_threads(setup.threads)
     model, config = load(setup)
     pairs = load_pairs(request.pairs, config, mirror=request.mirror, track=track)
-    validation = load_pairs(request.validation, config, mirror=request.mirror, track=track) if request.validation else None
+    validation = (
+        load_pairs(request.validation, config, mirror=request.mirror, track=track) if request.validation else None
+    )
     if request.epochs:
         steps = math.ceil(request.epochs * len(pairs) / config.training.batch_size)
         config = replace(config, training=replace(config.training, steps=steps))
@@ -98,7 +106,9 @@ def load_pairs(table: Path, config: Config, *, mirror: bool, track: Track) -> li
         seg = read_labels(row[1], image.grid) if row[1] else None
         return mirror_pair(image, seg, config.input, name=str(row[0]))
 
-    return [training.at_size(pair(row), config.training.size) for row in track(rows, f"reading {table.name}", len(rows))]
+    return [
+        training.at_size(pair(row), config.training.size) for row in track(rows, f"reading {table.name}", len(rows))
+    ]
 
 
 def _check_folder(request: TrainingRequest) -> None:
@@ -107,4 +117,6 @@ def _check_folder(request: TrainingRequest) -> None:
         return
     for name in (modelstore.CARD, training.CHECKPOINT):
         if (request.folder / name).exists():
-            raise OutputError(f"{request.folder} already holds {name}; continue it with --resume or replace it with --overwrite")
+            raise OutputError(
+                f"{request.folder} already holds {name}; continue it with --resume or replace it with --overwrite"
+            )

@@ -1,16 +1,14 @@
 """``cnnreg register``: two image files in, a registered pair out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnreg.adaptation import Terms, adapt
-from cnnreg.dataset import Pair, PairFiles, load_pair, read_landmarks
+from cnnreg.config import InputConfig
+from cnnreg.dataset import Pair, PairFiles, Points, load_pair, make_pair, read_landmarks
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import resize
@@ -18,6 +16,7 @@ from cnnreg.image import Image
 from cnnreg.modelstore import Model
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.transform import warp_image
+from cnnreg.watching import unwatched
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def register(
     *,
     points: tuple[Path, Path] | None = None,
     slice_index: int | None = None,
-    on_step: Watch = lambda step, terms: None,
+    on_step: Watch = unwatched,
 ) -> Registration:
     """Predict with the network, adapt it to the pair if asked to, warp once, measure.
 
@@ -78,18 +77,31 @@ def register(
         warped = warp_image(pair.moving, field, pair.fixed.grid)
     resolved = replace(setup, config=config)
     return Registration(
-        files, points, pair, field, warped, measures, history, best_step, model, resolved, device, threads, watch.seconds
+        files,
+        points,
+        pair,
+        field,
+        warped,
+        measures,
+        history,
+        best_step,
+        model,
+        resolved,
+        device,
+        threads,
+        watch.seconds,
     )
 
 
-def gather(pair: Pair, landmarks: Sequence[NDArray[np.float64]] | None) -> Evidence:
-    """What the pair can be measured with."""
+def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:
+    """What the pair can be measured with; MAD and NCC do not depend on how a model likes its intensities."""
+    plain = make_pair(pair.fixed, pair.moving, InputConfig())
     points_fixed, points_moving = landmarks or (None, None)
     return Evidence(
         pair.fixed.grid,
         pair.moving.grid,
-        pair.fixed_input,
-        pair.moving_input,
+        plain.fixed_input,
+        plain.moving_input,
         pair.seg_fixed,
         pair.seg_moving,
         points_fixed,

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from cnnreg.config import InputConfig
-from cnnreg.dataset import Labels, make_pair, normalise, read_intensities, read_label_map, read_labels, read_landmarks
+from cnnreg.dataset import (
+    Labels,
+    Points,
+    make_pair,
+    normalise,
+    read_intensities,
+    read_label_map,
+    read_labels,
+    read_landmarks,
+)
 from cnnreg.errors import ImageError, UsageError
 from cnnreg.evaluation import Evidence, Measures, alikeness, measure
 from cnnreg.image import Grid, Image, luminance, read_field
@@ -43,7 +52,9 @@ def evaluate(request: ScoringRequest, *, slice_index: int | None = None) -> dict
     }
     fixed, moving = images.get("fixed"), images.get("moving")
     if fixed and grid and fixed.grid.size != grid.size:
-        raise ImageError(f"the field {request.field} is on {_size(grid)} pixels, the fixed image on {_size(fixed.grid)}")
+        raise ImageError(
+            f"the field {request.field} is on {_size(grid)} pixels, the fixed image on {_size(fixed.grid)}"
+        )
     grid = fixed.grid if fixed else grid
     evidence = _evidence(request, fixed, moving, grid, slice_index)
     states = {"before": measure(evidence, None)}
@@ -59,12 +70,16 @@ def _check(request: ScoringRequest) -> None:
     given = {name for name, path in vars(request).items() if path}
     for one, other in (("seg_fixed", "seg_moving"), ("points_fixed", "points_moving")):
         if len(given & {one, other}) == 1:
-            raise UsageError(f"--{one.replace('_', '-')} and --{other.replace('_', '-')} go together: give both or neither")
+            raise UsageError(
+                f"--{one.replace('_', '-')} and --{other.replace('_', '-')} go together: give both or neither"
+            )
     pairs = {"field"} | {name for name in given if name.startswith(("seg", "points"))}
     if "warped" in given and "fixed" not in given:
         raise UsageError("--warped is compared with the fixed image: give --fixed too")
     if not given & pairs and not ("fixed" in given and given & {"moving", "warped"}):
-        raise UsageError("nothing to measure: give --field, two images, two label maps or two sets of points (see --help)")
+        raise UsageError(
+            "nothing to measure: give --field, two images, two label maps or two sets of points (see --help)"
+        )
     if given == {"field", "fixed"} or given == {"field", "moving"}:
         lone = "fixed" if "fixed" in given else "moving"
         raise UsageError(f"--{lone} has no effect without the other image: give --fixed and --moving, or leave it out")
@@ -80,12 +95,12 @@ def _field(path: Path | None) -> tuple[Tensor | None, Grid | None]:
 def _evidence(
     request: ScoringRequest, fixed: Image | None, moving: Image | None, grid: Grid | None, slice_index: int | None
 ) -> Evidence:
-    inputs = (None, None)
+    inputs: tuple[Tensor | None, Tensor | None] = (None, None)
     if fixed and moving:
         pair = make_pair(fixed, moving, InputConfig(), names=(str(request.fixed), str(request.moving)))
         inputs = (pair.fixed_input, pair.moving_input)
     segs, grids = _label_maps(request, grid, moving.grid if moving else None, slice_index)
-    points = (None, None)
+    points: tuple[Points | None, Points | None] = (None, None)
     if request.points_fixed and request.points_moving:
         points = read_landmarks(request.points_fixed, request.points_moving)
     return Evidence(*grids, *inputs, *segs, *points)
@@ -113,10 +128,12 @@ def _label_maps(
 
 
 def _warped_alikeness(request: ScoringRequest, images: dict[str, Image]) -> Measures:
-    """MAD and NCC of the fixed and the warped image, both in [0, 1]; the warped one by the moving one's range if known."""
+    """MAD and NCC of the fixed and the warped image in [0, 1]; the warped one by the moving one's range if known."""
     fixed, warped = images["fixed"], images["warped"]
     if fixed.grid.size != warped.grid.size:
-        raise ImageError(f"{request.warped} is {_size(warped.grid)} pixels, the fixed image {_size(fixed.grid)}; they must be alike")
+        raise ImageError(
+            f"{request.warped} is {_size(warped.grid)} pixels, the fixed image {_size(fixed.grid)}; they must be alike"
+        )
     values: Any = luminance(warped.pixels).astype("float32")
     if "moving" in images:
         reference = luminance(images["moving"].pixels)

@@ -1,4 +1,4 @@
-"""What every command needs before it can compute: parameters, a model, a device, the images as the network sees them."""
+"""What every command needs before it can compute: parameters, a model, a machine, the network's view of a pair."""
 
 import time
 from collections.abc import Callable, Iterator

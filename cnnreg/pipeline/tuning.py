@@ -11,6 +11,7 @@ from cnnreg.devices import resolve_device, use_threads
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import RegistrationNetwork
 from cnnreg.pipeline.setup import Setup, Watch, load, working_inputs
+from cnnreg.watching import unwatched
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,14 @@ class AdaptedModel:
 
 
 def adapt_model(
-    pairs: list[PairFiles], setup: Setup, *, slice_index: int | None = None, on_step: Watch = lambda step, terms: None
+    pairs: list[PairFiles], setup: Setup, *, slice_index: int | None = None, on_step: Watch = unwatched
 ) -> AdaptedModel:
     """Fine-tune a model on one or several pairs and keep the tuned weights."""
     device = resolve_device(setup.device)
     use_threads(setup.threads)
     model, config = load(setup)
-    inputs = [working_inputs(load_pair(files, config.input, slice_index=slice_index), config, device) for files in pairs]
+    inputs = [
+        working_inputs(load_pair(files, config.input, slice_index=slice_index), config, device) for files in pairs
+    ]
     result = adapt(model.network.to(device), inputs, config=config, on_step=on_step)
     return AdaptedModel(result.network, model, config, result.history, result.best_step, len(pairs), setup.seed)
-
