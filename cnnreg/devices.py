@@ -37,13 +37,9 @@ def device_title(device: str) -> str:
 
 
 def use_threads(threads: int | None) -> int:
-    """Limit the CPU threads of torch and SimpleITK, None = as they choose; returns torch's number.
-
-    Denormal numbers are flushed to zero: Adam's moments over black background are full of them, and they are slow.
-    """
+    """Limit the CPU threads of torch and SimpleITK, None = as they choose; returns torch's number."""
     import SimpleITK as sitk
 
-    torch.set_flush_denormal(True)
     if threads:
         torch.set_num_threads(threads)
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

@@ -50,13 +50,20 @@ def contour_distances(a: Mask, b: Mask, spacing: tuple[float, float] = (1.0, 1.0
     CMD is the mean of the two directed mean distances between contour pixels; HD95 the larger of the two directed
     95th percentiles.
     """
-    from scipy.spatial import cKDTree
+    from scipy.ndimage import distance_transform_edt
 
-    points_a, points_b = (contour(mask) * np.asarray(spacing) for mask in (a, b))
+    points_a, points_b = contour(a), contour(b)
     if not len(points_a) or not len(points_b):
         return None, None
-    there = cKDTree(points_b).query(points_a)[0]
-    back = cKDTree(points_a).query(points_b)[0]
+    corner = np.minimum(points_a.min(0), points_b.min(0))  # all distances lie within the box around both contours
+    size = np.maximum(points_a.max(0), points_b.max(0)) - corner + 1
+
+    def distances(from_points: NDArray[np.intp], to_points: NDArray[np.intp]) -> NDArray[np.float64]:
+        away = np.ones(size, dtype=bool)
+        away[tuple((to_points - corner).T)] = False
+        return distance_transform_edt(away, sampling=spacing)[tuple((from_points - corner).T)]
+
+    there, back = distances(points_a, points_b), distances(points_b, points_a)
     return float(there.mean() + back.mean()) / 2, float(max(np.percentile(there, 95), np.percentile(back, 95)))
 
 

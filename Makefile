@@ -1,0 +1,37 @@
+# make demo: set everything up and register a pair of images.   make test: the same set-up, then every test.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/cnnreg demo --out demo-output --overwrite
+
+test: $(VENV)/.test-installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cnnreg needs Python 3.11 or newer: make PYTHON=python3.12 demo")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and by itself: its exact version decides which build is taken.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	$(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	$(INSTALL) --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-output build dist
