@@ -6,6 +6,7 @@ A parameter is one field of one section below, with its range and its meaning be
 
 import dataclasses
 import json
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Section:
     def _number(f: "dataclasses.Field[Any]", name: str, value: Any, *, whole: bool) -> float:
         low, high = f.metadata["low"], f.metadata["high"]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or (whole and value != int(value)) or not low <= value <= high:
+        if not is_number or not low <= value <= min(high, sys.float_info.max) or (whole and value != int(value)):
             kind = "a whole number" if whole else "a number"
             limits = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
             raise ConfigError(f"{name} must be {kind} {limits}, got {value!r}")

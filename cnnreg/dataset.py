@@ -48,17 +48,21 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = [c for c in columns if c not in (reader.fieldnames or [])]
+            found = list(reader.fieldnames or [])
             rows = list(reader)
     except OSError as error:
         raise TableError(f"cannot read the table {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path} is not a CSV file: {error}") from None
-    if missing:
-        found = ", ".join(reader.fieldnames or []) or "none"
-        raise TableError(f"{path} lacks the column {', '.join(missing)}; its columns are {found}")
+    if missing := [c for c in columns if c not in found]:
+        raise TableError(f"{path} lacks the column {', '.join(missing)}; its columns are {', '.join(found) or 'none'}")
     if not rows:
         raise TableError(f"{path} has no rows below its header")
+    for number, row in enumerate(rows, start=2):
+        if blank := [c for c in columns if not row[c]]:
+            raise TableError(f"{path}, line {number}: there is nothing in the column {', '.join(blank)}")
+        if None in row:  # where csv puts what is left over
+            raise TableError(f"{path}, line {number}: there are more cells than the header has columns")
     return rows
 
 

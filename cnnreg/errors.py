@@ -44,6 +44,12 @@ class DeviceError(CnnregError):
     """A device was asked for that this machine does not have."""
 
 
+class Interrupted(CnnregError):
+    """Long work was told to stop, and saved what it had."""
+
+    exit_code = 130
+
+
 class OutputError(CnnregError):
     """A result cannot be written where it was asked for, or would overwrite another."""
 

@@ -42,10 +42,10 @@ def claim(folder: Path) -> None:
     Raises:
         OutputError: it is a file, or neither it nor the nearest folder above it can be written to.
     """
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not existing.is_dir():
-        raise OutputError(f"cannot write to the folder {folder}: {existing} is a file")
     try:
+        existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        if not existing.is_dir():
+            raise OutputError(f"cannot write to the folder {folder}: {existing} is a file")
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise OutputError(f"cannot write to the folder {folder}: {error.strerror}") from None

@@ -130,11 +130,11 @@ def read_image(path: Path, *, slice_index: int | None = None) -> Image:
 
 
 def _head(path: Path) -> bytes:
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; an image file was expected")
     try:
         with path.open("rb") as file:
             head = file.read(512)
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder; an image file was expected") from None
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from None
     if not head:

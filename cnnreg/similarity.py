@@ -28,6 +28,7 @@ def local_ncc(a: Tensor, b: Tensor, *, window: int = 9, floor: float = 1e-4) -> 
     itself.
     """
 
+    window = min(window, *a.shape[2:])  # a long narrow image, made smaller for the network, can be lower than that
     means = BoxMean.apply(torch.cat([a, b, a * b, a * a, b * b], dim=1), window)  # type: ignore[no-untyped-call]
     mean_a, mean_b, product, square_a, square_b = means.chunk(5, dim=1)
     variance_a = (square_a - mean_a.square()).clamp_min(0) + floor
@@ -45,7 +46,7 @@ class BoxMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: int) -> Tensor:
         ctx.window = window
-        return window_sum(window_sum(x, window, -2), window, -1).mul_(1 / window**2)
+        return window_sum(window_sum(x, window, -2), window, -1) * (1 / window**2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

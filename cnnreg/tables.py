@@ -86,6 +86,8 @@ def append_csv(path: Path, values: Mapping[str, Any]) -> None:
                 old, columns = list(reader), list(reader.fieldnames or [])
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise OutputError(f"cannot add a row to {path}: it is not a CSV file that can be read ({error})") from None
+    if any(None in row for row in old):  # where csv puts what is left over
+        raise OutputError(f"cannot add a row to {path}: one of its rows has more cells than the header has columns")
     columns += [name for name in values if name not in columns]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)

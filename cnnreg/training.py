@@ -18,7 +18,7 @@ from cnnreg import metrics
 from cnnreg.augmentation import augment
 from cnnreg.config import Config
 from cnnreg.dataset import Pair
-from cnnreg.errors import ConfigError, DivergenceError, ModelError
+from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
 from cnnreg.fields import jacobian_determinant, warp
 from cnnreg.files import replacing
 from cnnreg.image import Grid
@@ -94,7 +94,7 @@ def train(
                 save(state, folder, config)
             on_step(Progress(state.step, options.steps, loss, options.batch_size / (time.perf_counter() - began)))
             if stopped:
-                raise KeyboardInterrupt
+                raise Interrupted(f"stopped at step {state.step} of {options.steps}; go on from there with --resume")
     if state.best:
         network.load_state_dict(state.best)
     network.eval()
@@ -203,11 +203,12 @@ def restore(state: TrainingState, folder: Path, config: Config) -> None:
     """Continue from the checkpoint in ``folder``; its parameters must be those of this run."""
     try:
         saved = torch.load(folder / CHECKPOINT, weights_only=True)
+        same = saved["config"] == config.as_dict()
     except FileNotFoundError:
         raise ModelError(f"nothing to resume: {folder / CHECKPOINT} does not exist; leave --resume out") from None
     except Exception as error:
         raise ModelError(f"{folder / CHECKPOINT} is damaged ({type(error).__name__}); train without --resume") from None
-    if saved["config"] != config.as_dict():
+    if not same:
         changed = [
             f"{section}.{key}"
             for section, values in config.as_dict().items()

@@ -28,6 +28,9 @@ app.add_typer(presets.app, name="presets")
 app.command()(presets.info)
 
 
+INTERRUPTED = 130
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         console.say(f"cnnreg {__version__}")
@@ -46,16 +49,17 @@ def _root(
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 cannot be done, 2 not a valid command line."""
     try:
-        return app(arguments, standalone_mode=False) or 0
+        code = app(arguments, standalone_mode=False) or 0
+        if code == INTERRUPTED:  # Typer turns Ctrl-C into an exit code, silently
+            console.error("interrupted")
+        return code
     except CnnregError as error:
         console.error(str(error))
         return error.exit_code
     except TyperException as error:
-        console.error(error.format_message())
+        if message := error.format_message():  # empty where the help has been shown instead
+            console.error(message)
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        console.error("interrupted")
-        return 130
     except BrokenPipeError:  # the reader of our output has gone, as in "cnnreg ... | head"
         sys.stderr.close()
         return 141

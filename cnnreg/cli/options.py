@@ -26,7 +26,7 @@ Parameters = Annotated[
     Path | None, typer.Option("--parameters", "-p", help="Parameters from a TOML file.", metavar="FILE.toml")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:i.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all that is random.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores")]
 Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice of volumes or pages of TIFFs, from 0.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
