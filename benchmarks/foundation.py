@@ -1,0 +1,164 @@
+"""Accuracy of the shipped models on patients they never saw, and what a registration costs.
+
+    python benchmarks/foundation.py ../shared/data [--adapt 50] [--pairs N]
+
+Accuracy: mean over the test quarter of train_models/make_tables.py, with folding beside it; label maps of the chest
+X-rays are scored lung by lung. Cost: medians on this machine; whole processes are measured by the operating system.
+"""
+
+import argparse
+import csv
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "train_models"))
+from make_tables import split
+
+from cnnreg.adaptation import adapt
+from cnnreg.alignment import mirror_pair
+from cnnreg.config import Config, preset
+from cnnreg.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
+from cnnreg.evaluation import Measures, measure
+from cnnreg.fields import resize
+from cnnreg.modelstore import find, load_model
+from cnnreg.pipeline.registration import gather
+from cnnreg.pipeline.setup import working_inputs
+
+
+def test_rows(table: Path, key: str) -> list[dict[str, str]]:
+    """Rows of the test patients."""
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    part = split([row[key] for row in rows])
+    return [row for row in rows if part[row[key]] == "test"]
+
+
+def cardiac_pairs(data: Path, config: Config) -> list[Pair]:
+    folder = data / "cardiac_cine_mr"
+    names = ("fixed", "moving", "seg_fixed", "seg_moving")
+    rows = test_rows(folder / "pairs.csv", "patient")
+    return [load_pair(PairFiles(*(folder / row[name] for name in names)), config.input) for row in rows]
+
+
+def chest_pairs(data: Path, config: Config) -> list[Pair]:
+    folder = data / "chest_xray"
+    pairs = []
+    for row in test_rows(folder / "images.csv", "image_id"):
+        image = read_intensities(folder / row["image"])
+        pairs.append(mirror_pair(image, read_labels(folder / row["seg"], image.grid), config.input))
+    return pairs
+
+
+def score(pairs: list[Pair], model: str, name: str, steps: int) -> list[Measures]:
+    """Measures of every pair: before (no model), prediction, or ``steps`` one-shot steps."""
+    config = preset(name)
+    config = replace(config, adaptation=replace(config.adaptation, steps=steps))
+    loaded = None if model == "before" else load_model(find(model))
+    results = []
+    for pair in pairs:
+        evidence = gather(pair, None)
+        evidence = replace(evidence, fixed=pair.fixed_input, moving=pair.moving_input)
+        field = torch.zeros(1, 2, *pair.fixed.grid.size)
+        if loaded:
+            inputs = working_inputs(pair, config, "cpu")
+            network = adapt(loaded.network, [inputs], config=config).network if steps else loaded.network
+            with torch.no_grad():
+                field = resize(network(*inputs), pair.fixed.grid.size)
+        results.append(measure(evidence, field))
+    return results
+
+
+def median_seconds(function: Callable[[], object], repeats: int) -> float:
+    """Median wall time of ``function`` after one warm-up."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def process(command: list[str]) -> Callable[[], object]:
+    return lambda: subprocess.run(command, check=True, capture_output=True)
+
+
+def print_costs(pair: Pair, files: tuple[Path, Path]) -> None:
+    """Forward pass, fifty one-shot steps, and whole processes."""
+    model = load_model(find("cardiac-cine-mr"))
+    config = preset("paper").override({"adaptation": {"steps": 50}}, source="benchmark")
+    inputs = working_inputs(pair, config, "cpu")
+
+    @torch.no_grad()
+    def forward() -> None:
+        model.network(*inputs)
+
+    print(f"threads {torch.get_num_threads()}, images {tuple(inputs[0].shape[2:])}")
+    print(f"forward pass                      {median_seconds(forward, 100) * 1e3:8.1f} ms")
+    fifty = median_seconds(lambda: adapt(model.network, [inputs], config=config), 7)
+    print(f"50 one-shot steps, preset paper   {fifty:8.2f} s")
+    default = preset("default").override({"adaptation": {"steps": 50}}, source="benchmark")
+    fifty = median_seconds(lambda: adapt(model.network, [inputs], config=default), 7)
+    print(f"50 one-shot steps, preset default {fifty:8.2f} s")
+    imported = median_seconds(process([sys.executable, "-c", "import torch"]), 7)
+    print(f"python -c 'import torch'          {imported:8.2f} s")
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "cnnreg", "register", *map(str, files), "-o", out, "--overwrite", "--quiet"]
+        whole = median_seconds(process([*command, "--model", "cardiac-cine-mr"]), 7)
+    print(f"cnnreg register, picture and all  {whole:8.2f} s = import torch + {whole - imported:.2f} s")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"its peak memory                   {peak:8.0f} MB")
+    print(
+        f"cnnreg --help                     {median_seconds(process([sys.executable, '-m', 'cnnreg', '--help']), 9):8.2f} s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--adapt", type=int, default=50, help="one-shot steps of the adapted rows")
+    parser.add_argument("--pairs", type=int, default=None, help="only the first N test pairs of each kind")
+    options = parser.parse_args()
+    os.environ.pop("CNNREG_CACHE", None)
+    cards = [load_model(find(name)).card for name in ("cardiac-cine-mr", "chest-xray")]
+    assert cards[0].input == cards[1].input, "pairs are prepared once, for both models"
+    config = Config(input=cards[0].input)
+    kinds = {"cardiac-cine-mr": cardiac_pairs(options.data, config), "chest-xray": chest_pairs(options.data, config)}
+    files = load_first_files(options.data)
+    print_costs(kinds["cardiac-cine-mr"][0], files)
+    print("\n| images | start | preset | steps | DSC | 5th pct. DSC | CMD px | HD95 px | folding % | SD log J |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for kind, pairs in kinds.items():
+        for model in ("before", *kinds):
+            for name, steps in (("-", 0), ("paper", options.adapt), ("default", options.adapt)):
+                if model == "before" and steps:
+                    continue
+                rows = score(pairs[: options.pairs], model, "default" if name == "-" else name, steps)
+                print_row([kind, model, name, str(steps)], rows)
+
+
+def load_first_files(data: Path) -> tuple[Path, Path]:
+    row = test_rows(data / "cardiac_cine_mr" / "pairs.csv", "patient")[0]
+    return data / "cardiac_cine_mr" / row["fixed"], data / "cardiac_cine_mr" / row["moving"]
+
+
+def print_row(titles: list[str], rows: list[Measures]) -> None:
+    dsc = sorted(row["overlap"]["dsc"] for row in rows)
+    cells = [statistics.mean(dsc), dsc[int(0.05 * len(dsc))]]
+    cells += [statistics.mean(row["overlap"][name] for row in rows) for name in ("cmd_px", "hd95_px")]
+    cells += [statistics.mean(row[name] for row in rows) for name in ("folding_percent", "sd_log_jacobian")]
+    print("| " + " | ".join([*titles, *(f"{cell:.4f}" for cell in cells)]) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
