@@ -16,17 +16,19 @@ def augment(fixed: Tensor, moving: Tensor, *, strength: float, generator: Genera
     """
     if strength == 0:
         return fixed, moving
-    batch = fixed.shape[0]
+    batch, device = fixed.shape[0], fixed.device  # the generator's own device decides nothing: same draws everywhere
 
     def uniform() -> Tensor:
-        return (torch.rand(batch, generator=generator) * 2 - 1) * strength
+        return ((torch.rand(batch, generator=generator) * 2 - 1) * strength).to(device)
 
-    swap = (torch.rand(batch, generator=generator) < 0.5).view(-1, 1, 1, 1)
+    def coin() -> Tensor:
+        return (torch.rand(batch, generator=generator) < 0.5).view(-1, 1, 1, 1).to(device)
+
+    swap = coin()
     fixed, moving = torch.where(swap, moving, fixed), torch.where(swap, fixed, moving)
     both = _affine(torch.cat([fixed, moving], dim=1), uniform(), uniform(), uniform(), uniform())
     for axis in (2, 3):
-        flip = (torch.rand(batch, generator=generator) < 0.5).view(-1, 1, 1, 1)
-        both = torch.where(flip, both.flip(axis), both)
+        both = torch.where(coin(), both.flip(axis), both)
     gamma = torch.stack([uniform(), uniform()], dim=1).mul(math.log(1.25)).exp()
     both = both.clamp(1e-6, 1).pow(gamma.view(batch, 2, 1, 1).to(both))
     return both[:, :1], both[:, 1:]
@@ -36,10 +38,8 @@ def _affine(images: Tensor, turn: Tensor, scale: Tensor, down: Tensor, right: Te
     angle, factor = turn * math.radians(15), 1 + 0.15 * scale
     cos, sin = torch.cos(angle) * factor, torch.sin(angle) * factor
     matrix = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1).to(images)
-    size = torch.tensor(images.shape[2:], dtype=images.dtype)
+    size = images.new_tensor(images.shape[2:])
     centre = ((size - 1) / 2).view(1, 2, 1, 1)
     shift = (torch.stack([down, right], 1) * 0.05 * size).view(-1, 2, 1, 1)
-    points = torch.einsum("bij,xjhw->bihw", matrix, pixel_grid(images) - centre.to(images)) + (centre + shift).to(
-        images
-    )
+    points = torch.einsum("bij,xjhw->bihw", matrix, pixel_grid(images) - centre) + centre + shift
     return sample(images, points)

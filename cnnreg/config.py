@@ -69,6 +69,11 @@ class InputConfig(Section):
     high: float = _number(100.0, "percentile of the intensities that becomes 1", high=100)
     max_size: int = _number(256, "the network works on at most this many pixels along the longer side", low=16)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low >= self.high:
+            raise ConfigError(f"input.low must be below input.high, got {self.low:g} and {self.high:g}")
+
 
 @dataclass(frozen=True)
 class NetworkConfig(Section):
@@ -167,7 +172,7 @@ def preset(name: str) -> Config:
 
 
 def read_parameters(path: Path) -> tuple[Config, set[str]]:
-    """A TOML parameter file, and the names of the sections it sets.
+    """A TOML parameter file, and the names of the sections that it changes.
 
     What it does not say is taken from the preset named by its key ``base``, or from ``default``.
     """
@@ -177,13 +182,15 @@ def read_parameters(path: Path) -> tuple[Config, set[str]]:
         raise ConfigError(f"cannot read the parameter file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a TOML parameter file: {error}") from None
-    base = values.pop("base", "default")
-    return preset(str(base)).override(values, source=str(path)), set(values)
+    base = preset(str(values.pop("base", "default")))
+    config = base.override(values, source=str(path))
+    return config, {name for name in values if getattr(config, name) != getattr(base, name)}
 
 
-def to_toml(config: Config) -> str:
-    """The whole configuration as a parameter file, each key with its meaning."""
-    lines = []
+def preset_file(name: str) -> str:
+    """A preset as a complete parameter file, each key with its meaning: to be saved, edited, and given with -p."""
+    config = preset(name)
+    lines = [f'base = "{name}"', ""]
     for f in dataclasses.fields(config):
         section = getattr(config, f.name)
         lines += [f"# {(type(section).__doc__ or '').strip()}", f"[{f.name}]"]

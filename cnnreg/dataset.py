@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, TableError
 from cnnreg.fields import inside
 from cnnreg.image import MIN_SIZE, Grid, Image, luminance, read_image
-from cnnreg.transform import resample_intensities, source_points
+from cnnreg.transform import resample_intensities, source_points, warp_labels
 
 Labels = NDArray[np.int64]  # (H, W)
 Points = NDArray[np.float64]  # (N, 2), row and column in pixels
@@ -121,6 +122,33 @@ def make_pair(
         moving,
         torch.from_numpy(inputs[0])[None, None],
         resample_intensities(inputs[1], moving.grid, fixed.grid),
+    )
+
+
+def at_size(pair: Pair, size: int) -> Pair:
+    """The pair for training: label maps on the fixed grid, all on squares of side ``size`` (0 = as it is)."""
+    if pair.seg_moving is not None and pair.moving.grid != pair.fixed.grid:
+        grid = pair.fixed.grid
+        moved = warp_labels(pair.seg_moving, pair.moving.grid, torch.zeros(1, 2, *grid.size), grid)
+        pair = replace(pair, seg_moving=moved)
+    if size == 0 or pair.fixed_input.shape[2:] == (size, size):
+        return pair
+
+    def labels(seg: Labels | None) -> Labels | None:
+        if seg is None:
+            return None
+        rows, columns = (((np.arange(size) + 0.5) * n / size).astype(int) for n in seg.shape)
+        return seg[rows[:, None], columns]
+
+    def intensities(image: Tensor) -> Tensor:
+        return F.interpolate(image, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+
+    return replace(
+        pair,
+        fixed_input=intensities(pair.fixed_input),
+        moving_input=intensities(pair.moving_input),
+        seg_fixed=labels(pair.seg_fixed),
+        seg_moving=labels(pair.seg_moving),
     )
 
 

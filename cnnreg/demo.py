@@ -38,14 +38,16 @@ def make_demo(seed: int = 7) -> DemoPair:
     ``bend`` pulls the fixed image out of the photograph, so fixed points p lie at p + bend(p) in it. The photograph
     itself is the moving image, hence the field to be found is ``bend`` exactly.
     """
+    from scipy.ndimage import binary_fill_holes
     from skimage.data import coins
-    from skimage.filters import threshold_otsu
+    from skimage.filters import threshold_local
     from skimage.morphology import closing, disk, opening
 
     photograph = coins()
     grid = Grid(photograph.shape)
     bend = smooth_field(grid.size, length=9.0, scale=56.0, seed=seed)
-    coin = opening(closing(photograph > threshold_otsu(photograph), disk(5)), disk(5))
+    bright = photograph > threshold_local(photograph, 181, method="mean", offset=-12)  # than the ground around
+    coin = opening(binary_fill_holes(closing(bright, disk(3))), disk(8))
     moving = Image(photograph, grid, "png", ".png")
     seg_moving = Image(coin.astype(np.uint8) * 255, grid, "png", ".png")
     points = np.stack([a.ravel() for a in np.mgrid[30 : grid.size[0] - 29 : 35, 30 : grid.size[1] - 29 : 35]], axis=1)

@@ -44,7 +44,7 @@ class DeviceError(CnnregError):
     """A device was asked for that this machine does not have."""
 
 
-class Interrupted(CnnregError):
+class Interrupted(CnnregError):  # noqa: N818  it is no error
     """Long work was told to stop, and saved what it had."""
 
     exit_code = 130

@@ -57,7 +57,7 @@ def sample(image: Tensor, points: Tensor, *, mode: str = "bilinear", outside: st
     if mode == "nearest":
         values = corner(0)
     else:
-        down, right = (y - top)[:, None], (x - left)[:, None]
+        down, right = (y - top)[:, None].to(image), (x - left)[:, None].to(image)
         upper = torch.lerp(corner(0), corner(1), right)
         lower = torch.lerp(corner(width), corner(width + 1), right)
         values = torch.lerp(upper, lower, down)

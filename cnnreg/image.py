@@ -4,6 +4,14 @@ Arrays are (rows, columns) here; geometry is kept as ITK has it, (x, y). The two
 in :func:`read_field` / :func:`write_field`, nowhere else.
 """
 
+import gzip
+import math
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +22,7 @@ from numpy.typing import NDArray
 
 from cnnreg.errors import ImageError, OutputError
 from cnnreg.files import replacing
+from cnnreg.formats import FORMATS, sniff
 
 MIN_SIZE = 16  # pixels along the shorter side
 
@@ -51,51 +60,6 @@ class Image:
     suffix: str = ".mha"  # of the file it came from
 
 
-@dataclass(frozen=True)
-class Format:
-    """What a file format can hold."""
-
-    io: str  # SimpleITK's name for its reader
-    types: str = "u1 i1 u2 i2 u4 i4 u8 i8 f4 f8"  # pixel types that survive writing
-    geometry: bool = True
-
-
-FORMATS = {
-    "png": Format("PNGImageIO", "u1 u2", geometry=False),
-    "jpeg": Format("JPEGImageIO", "", geometry=False),  # lossy: results are written as PNG instead
-    "bmp": Format("BMPImageIO", "u1", geometry=False),
-    "tiff": Format("TIFFImageIO", "u1 i1 u2 i2 f4", geometry=False),
-    "nifti": Format("NiftiImageIO"),
-    "meta": Format("MetaImageIO"),
-    "nrrd": Format("NrrdImageIO"),
-    "dicom": Format("GDCMImageIO", ""),  # results are no DICOM series: written as MetaImage
-}
-
-
-def sniff(head: bytes) -> str | None:
-    """The format of a file by its first bytes, whatever its name says; None if it is none of ours."""
-    starts = {
-        b"\x89PNG\r\n": "png",
-        b"\xff\xd8\xff": "jpeg",
-        b"BM": "bmp",
-        b"II*\0": "tiff",
-        b"MM\0*": "tiff",
-        b"II+\0": "tiff",
-        b"NRRD000": "nrrd",
-        b"\x1f\x8b": "nifti",  # .nii.gz
-        b"\x5c\x01\0\0": "nifti",
-        b"\0\0\x01\x5c": "nifti",
-    }
-    for start, name in starts.items():
-        if head.startswith(start):
-            return name
-    if head[128:132] == b"DICM":
-        return "dicom"
-    if b"ObjectType" in head or b"NDims" in head:
-        return "meta"
-    return None
-
-
 def read_image(path: Path, *, slice_index: int | None = None) -> Image:
     """Read a 2D image; ``slice_index`` picks one slice of a volume or one page of a TIFF, from 0.
 
@@ -104,13 +68,12 @@ def read_image(path: Path, *, slice_index: int | None = None) -> Image:
     """
     head = _head(path)
     name = sniff(head)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    if name:
-        reader.SetImageIO(FORMATS[name].io)
     try:
-        image = reader.Execute()
-    except RuntimeError:
+        with _silenced():
+            image = _by_pillow(path) if _is_misread_by_itk(path, name, head) else _by_itk(path, name)
+    except ImageError:
+        raise
+    except Exception:  # decoders raise whatever they like at damaged files
         if name is None:
             raise ImageError(f"{path} is not an image in a format that cnnreg reads ({', '.join(FORMATS)})") from None
         raise ImageError(f"{path} begins like a {name.upper()} file but cannot be read: damaged or truncated") from None
@@ -120,11 +83,7 @@ def read_image(path: Path, *, slice_index: int | None = None) -> Image:
     pixels = sitk.GetArrayFromImage(image)
     if name == "png":
         _check_png_complete(path)
-    if name in {"png", "jpeg", "bmp"}:
-        pixels = _upright(pixels, path) if name == "jpeg" else pixels
-        grid = Grid(pixels.shape[:2])
-    else:
-        grid = _grid_of(image)
+    grid = Grid(pixels.shape[:2]) if name in {"png", "jpeg", "bmp"} else _grid_of(image)
     suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
     return Image(pixels, grid, name or "meta", suffix)
 
@@ -151,19 +110,84 @@ def _check_png_complete(path: Path) -> None:
             raise ImageError(f"{path} begins like a PNG file but ends too early: damaged or truncated")
 
 
-def _upright(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Apply the EXIF orientation that cameras write, as every viewer does."""
-    from PIL import Image as PILImage
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """What libtiff, libpng and MetaIO print past Python is kept off the terminal: the error will be one sentence."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere, warnings.catch_warnings(action="ignore"):
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
-    with PILImage.open(path) as file:
-        orientation = file.getexif().get(0x0112, 1)
-    if orientation in {5, 6, 7, 8}:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in {3, 4, 7, 8}:
-        pixels = pixels[::-1]
-    if orientation in {2, 3, 6, 7}:
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+
+def _by_itk(path: Path, name: str | None) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    if name:
+        reader.SetImageIO(FORMATS[name].io)
+    with _unambiguous(path, name) as file:
+        reader.SetFileName(str(file))
+        image = reader.Execute()
+        if name == "nifti" and file.suffix.lower() == ".nii":  # what is missing from these would be filled with zeros
+            voxels = math.prod(max(int(reader.GetMetaData(f"dim[{i}]")), 1) for i in range(1, 8))
+            bits = float(reader.GetMetaData("vox_offset")) * 8 + voxels * int(reader.GetMetaData("bitpix"))
+            if file.stat().st_size * 8 < bits:
+                raise EOFError
+    return image
+
+
+@contextmanager
+def _unambiguous(path: Path, name: str | None) -> Iterator[Path]:
+    """The NIfTI library goes by names: for x.nii.gz it reads x.nii where there is one, and x.dat it does not read."""
+    zipped = _head(path).startswith(b"\x1f\x8b")
+    if name != "nifti" or (path.suffix.lower() in {".nii", ".hdr", ".img"} and not zipped):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder, gzip.open(path) if zipped else path.open("rb") as source:
+        copy = Path(folder, "image.nii")
+        copy.write_bytes(source.read())
+        yield copy
+
+
+def _is_misread_by_itk(path: Path, name: str | None, head: bytes) -> bool:
+    """SimpleITK takes clipped JPEG and BMP for whole and grey BMP for colour, and fails on grey PNG with alpha.
+
+    TIFFs in tiles, by planes, of 1 bit or turned become 8-bit RGBA there, whatever they hold; 64 bits it cannot read.
+    """
+    if name != "tiff":
+        return name in {"jpeg", "bmp"} or (name == "png" and head[24:26] == b"\x08\x04")
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    tags = ImageFileDirectory_v2(head[:16] if 43 in head[2:4] else head[:8])  # 43: BigTIFF
+    with path.open("rb") as file:
+        file.seek(tags.next)
+        tags.load(file)
+    tiles, planes, bits, turn = (tags.get(tag, default) for tag, default in ((322, 0), (284, 1), (258, (1,)), (274, 1)))
+    misread = bool(tiles) or planes != 1 or max(bits) in {1, 64} or turn != 1
+    if misread and (max(bits) == 64 or (max(bits) > 8 and len(bits) > 1)):  # Pillow cannot either
+        raise ImageError(f"{path} is a TIFF of {max(bits)}-bit numbers in a layout that cannot be read; save it as PNG")
+    return misread
+
+
+def _by_pillow(path: Path) -> sitk.Image:
+    """The image, or all pages of a TIFF, turned as EXIF says."""
+    from PIL import Image as PILImage
+    from PIL import ImageOps, ImageSequence
+
+    PILImage.MAX_IMAGE_PIXELS = None  # a large image is no attack here
+    with path.open("rb") as opened, PILImage.open(opened) as file:  # given a name, it misreads turned TIFFs
+        pages = []
+        for page in ImageSequence.Iterator(file) if file.format == "TIFF" else [file]:  # JPEGs may carry a preview
+            page.load()  # turns TIFFs; what is left to turn is then told by EXIF
+            pages.append(ImageOps.exif_transpose(page))
+        kept = {"L", "LA", "RGB", "RGBA", "I;16", "I;16B", "F"}
+        pages = [p if p.mode in kept else p.convert("L" if p.mode == "1" else "RGB") for p in pages]
+    pixels = np.stack([np.asarray(page) for page in pages]) if len(pages) > 1 else np.asarray(pages[0])
+    colour = pages[0].mode in {"LA", "RGB", "RGBA"}
+    return sitk.GetImageFromArray(pixels.astype(pixels.dtype.newbyteorder("=")), isVector=colour)
 
 
 def _two_dimensional(image: sitk.Image, path: Path, slice_index: int | None) -> sitk.Image:
@@ -190,7 +214,10 @@ def _two_dimensional(image: sitk.Image, path: Path, slice_index: int | None) -> 
 
 def _grid_of(image: sitk.Image) -> Grid:
     width, height = image.GetSize()
-    grid = Grid((height, width), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), "mm")
+    spacing = image.GetSpacing()
+    if all(abs(s - 1) < 1e-6 for s in spacing):
+        spacing = (1.0, 1.0)  # TIFFs that SimpleITK wrote say 1.00000002
+    grid = Grid((height, width), spacing, image.GetOrigin(), image.GetDirection(), "mm")
     return Grid(grid.size) if grid.plain else grid
 
 

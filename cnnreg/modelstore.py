@@ -4,12 +4,12 @@ A name is looked for in the user's cache, then among the models that ship with c
 """
 
 import dataclasses
+import http.client
 import json
 import os
 import re
 import shutil
 import tempfile
-import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -55,6 +55,8 @@ class Card:
                 raise ModelError(
                     f"{source} has card format {values['format']}, this cnnreg reads {CARD_FORMAT}; update cnnreg"
                 )
+            if not isinstance(values["sha256"], str):
+                raise TypeError(f"sha256 must be text, got {values['sha256']!r}")
             values["network"] = NetworkConfig(**values["network"])
             values["input"] = InputConfig(**values["input"])
             return cls(**values)
@@ -87,9 +89,9 @@ def save_model(network: RegistrationNetwork, folder: Path, config: Config, **fac
 
 def claim_model_folder(folder: Path, *, overwrite: bool) -> None:
     """Make sure, before any work, that a model can be written to ``folder``."""
+    claim(folder)
     if (folder / CARD).exists() and not overwrite:
         raise OutputError(f"{folder} already holds a model; give --overwrite to replace it, or another folder with -o")
-    claim(folder)
 
 
 def load_model(folder: Path) -> Model:
@@ -159,7 +161,7 @@ def shipped_folder() -> Path:
 def available() -> dict[str, Path]:
     """Every model that a name finds; the user's cache hides a shipped model of the same name."""
     folders = [p for root in (shipped_folder(), cache_folder()) if root.is_dir() for p in sorted(root.iterdir())]
-    return {p.name: p for p in folders if (p / CARD).is_file()}
+    return {p.name: p for p in folders if _NAME.fullmatch(p.name) and (p / CARD).is_file()}  # not those half filled
 
 
 def find(name: str) -> Path:
@@ -218,7 +220,7 @@ def _download(base: str, target: Path) -> None:
         try:
             with urllib.request.urlopen(base + file, timeout=30) as response, (target / file).open("wb") as out:
                 shutil.copyfileobj(response, out)
-        except (urllib.error.URLError, OSError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: not an address
             reason = getattr(error, "reason", error)
             raise ModelError(f"cannot download {base + file}: {reason}; check the address and the connection") from None
 
@@ -245,13 +247,15 @@ def _install(name: str, fill: Any, *, overwrite: bool) -> Path:
         fill(temporary)
         verify(temporary)
         temporary.chmod(0o755)  # mkdtemp keeps others out; a cache may be shared
-        _swap_in(temporary, target)
+        _swap_in(temporary, target, overwrite=overwrite)
+    except OSError as error:
+        raise OutputError(f"cannot copy {name} to {target}: {error.strerror} ({error.filename})") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
-def _swap_in(new: Path, target: Path) -> None:
+def _swap_in(new: Path, target: Path, *, overwrite: bool) -> None:
     while True:
         try:
             new.rename(target)
@@ -259,6 +263,8 @@ def _swap_in(new: Path, target: Path) -> None:
         except OSError:
             if not target.is_dir():
                 raise
+            if (target / CARD).is_file() and not overwrite:  # another job was first, and may be reading it already
+                return
         old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
         try:  # a folder cannot be replaced in one step: move the old one aside; another job may be doing the same
             target.rename(old / target.name)

@@ -32,12 +32,12 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: it is a file, cannot be made or written, or holds results and ``overwrite`` is off.
     """
+    claim(folder)
     old = _results(folder)
     if old and not overwrite:
         raise OutputError(
             f"{old[0]} exists; give --overwrite to replace the results in {folder}, or another folder with -o"
         )
-    claim(folder)
 
 
 def _results(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,6 +38,7 @@ class TrainingState:
     network: RegistrationNetwork
     optimizer: torch.optim.Optimizer
     generator: Generator
+    origin: dict[str, Any]
     step: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)  # weights of the best validation so far
     best_score: float = -math.inf
@@ -61,6 +62,7 @@ def train(
     *,
     config: Config,
     seed: int,
+    origin: dict[str, Any] | None = None,
     validation: list[Pair] | None = None,
     resume: bool = False,
     device: str = "cpu",
@@ -69,13 +71,16 @@ def train(
     """Train ``network`` in place and leave it with its best weights; checkpoint and log go to ``folder``.
 
     Best is the highest mean Dice on ``validation``, the lowest energy where it has no labels, and the last step where
-    there is no validation. A run that was interrupted and resumed gives the weights of one that was not (on CPU).
+    there is no validation. ``origin`` says what else decides the result, such as the hash of the table: it is kept in
+    the checkpoint, and resuming with another one is an error. A run that was interrupted and resumed gives the weights
+    of one that was not (on CPU).
     """
     options = config.training
     fixed, moving = (stack(pairs, which, device) for which in ("fixed_input", "moving_input"))
     network.to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate, fused=True)
-    state = TrainingState(network, optimizer, Generator().manual_seed(seed))
+    origin = (origin or {}) | {"seed": seed}
+    state = TrainingState(network, optimizer, Generator().manual_seed(seed), origin)
     if resume:
         restore(state, folder, config)
     with _stop_signals() as stopped:
@@ -183,6 +188,7 @@ def save(state: TrainingState, folder: Path, config: Config) -> None:
         torch.save(
             {
                 "config": config.as_dict(),
+                "origin": state.origin,
                 "network": state.network.state_dict(),
                 "optimizer": state.optimizer.state_dict(),
                 "generator": state.generator.get_state(),
@@ -202,7 +208,7 @@ def save(state: TrainingState, folder: Path, config: Config) -> None:
 def restore(state: TrainingState, folder: Path, config: Config) -> None:
     """Continue from the checkpoint in ``folder``; its parameters must be those of this run."""
     try:
-        saved = torch.load(folder / CHECKPOINT, weights_only=True)
+        saved = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
         same = saved["config"] == config.as_dict()
     except FileNotFoundError:
         raise ModelError(f"nothing to resume: {folder / CHECKPOINT} does not exist; leave --resume out") from None
@@ -218,6 +224,8 @@ def restore(state: TrainingState, folder: Path, config: Config) -> None:
         raise ConfigError(
             f"{folder} was trained with other parameters ({', '.join(changed)}); resume with the same ones"
         )
+    if changed := [name for name, value in state.origin.items() if saved["origin"].get(name) != value]:
+        raise ConfigError(f"{folder} was trained with another {', '.join(changed)}; resume with the same")
     state.network.load_state_dict(saved["network"])
     state.optimizer.load_state_dict(saved["optimizer"])
     state.generator.set_state(saved["generator"])
@@ -243,31 +251,3 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def at_size(pair: Pair, size: int) -> Pair:
-    """The pair's inputs and labels on square images of side ``size`` (0 = as they are), for training."""
-    if size == 0 or pair.fixed_input.shape[2:] == (size, size):
-        return pair
-    resize: Any = torch.nn.functional.interpolate
-
-    def labels(seg: Any) -> Any:
-        if seg is None:
-            return None
-        return (
-            resize(torch.from_numpy(seg)[None, None].double(), size=(size, size), mode="nearest-exact")[0, 0]
-            .long()
-            .numpy()
-        )
-
-    inputs = [
-        resize(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-        for x in (pair.fixed_input, pair.moving_input)
-    ]
-    return replace(
-        pair,
-        fixed_input=inputs[0],
-        moving_input=inputs[1],
-        seg_fixed=labels(pair.seg_fixed),
-        seg_moving=labels(pair.seg_moving),
-    )

@@ -11,6 +11,8 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from PIL import Image as PILImage
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from scipy.ndimage import gaussian_filter, shift
 
 from cnnreg.cli.main import run
@@ -35,6 +37,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees the user's model cache or offline setting; returns where this test's cached models would lie."""
     monkeypatch.setenv("CNNREG_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CNNREG_OFFLINE", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     return tmp_path / "cache" / "models"
 
 
@@ -106,6 +109,31 @@ def write_itk(
     if direction:
         image.SetDirection(direction)
     sitk.WriteImage(image, str(path))
+    return path
+
+
+def write_dicom(
+    path: Path,
+    pixels: NDArray[np.uint16],
+    *,
+    slope: float = 1,
+    intercept: float = 0,
+    spacing: tuple[float, float] = (1.0, 1.0),
+) -> Path:
+    """A DICOM file of one slice; ``spacing`` is (row, column), as DICOM has it."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    file.SOPClassUID, file.SOPInstanceUID, file.Modality = CTImageStorage, "1.2.3.4", "CT"
+    file.Rows, file.Columns = pixels.shape
+    file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 16, 16, 15, 0
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.RescaleSlope, file.RescaleIntercept = slope, intercept
+    file.PixelSpacing = list(spacing)
+    file.PixelData = pixels.tobytes()
+    file.save_as(path, enforce_file_format=True)
     return path
 
 

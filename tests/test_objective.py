@@ -71,11 +71,12 @@ def test_box_means_of_any_window(window):
     expected = torch.nn.functional.avg_pool2d(x, window, stride=1)
     assert_close(BoxMean.apply(x, window), expected)
     assert window_sum(torch.ones(1, 14), window, -1).eq(window).all()
-    assert torch.autograd.gradcheck(lambda y: BoxMean.apply(y, window), (x[:1, :1, :13, :12].detach().requires_grad_(),))
+    small = x[:1, :1, :13, :12].detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: BoxMean.apply(y, window), (small,))
 
 
 def test_total_variation_of_a_step_counts_its_edges():
-    """A step of height 3 in one component along a column of 5 pixels: 3 x 5, summed over pixels as equation (1) has it."""
+    """A step of height 3 in one component along 5 pixels: 3 x 5, a sum over pixels as in equation (1)."""
     field = torch.zeros(1, 2, 5, 8)
     field[:, 1, :, 4:] = 3
     assert total_variation(field).item() == 15
@@ -83,7 +84,7 @@ def test_total_variation_of_a_step_counts_its_edges():
 
 
 def test_norm_is_euclidean_and_per_pixel():
-    """||D|| / n, not squared: a field of (3, 4) everywhere has norm 5 sqrt(n), so 5 / sqrt(n)."""
+    """||D|| / n, not squared: (3, 4) everywhere has norm 5 sqrt(n), so 5 / sqrt(n)."""
     field = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1).expand(1, 2, 6, 9)
     assert norm_per_pixel(field).item() == pytest.approx(5 / np.sqrt(54))
 

@@ -1,6 +1,7 @@
 """Training: interrupted and resumed equals uninterrupted; the best validation is kept; augmentation is sound."""
 
 import csv
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -100,7 +101,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(cli, table, tmp_path, monk
         return original(*args, **kwargs)
 
     monkeypatch.setattr(training, "training_step", interrupted)
-    command = ["train", table, "-o", tmp_path / "cut", "-p", tmp_path / "small.toml", "-q", "--steps", 8, "--val", table]
+    command = ["train", table, "-o", tmp_path / "cut", "-p", tmp_path / "small.toml", "-q", "--steps", 8]
+    command += ["--val", table]
     ended = cli(*command)
     assert (ended.code, ended.err) == (130, "error: stopped at step 3 of 8; go on from there with --resume\n")
     assert not (tmp_path / "cut" / "card.json").exists()
@@ -188,3 +190,39 @@ def test_augmentation_of_strength_zero_changes_nothing():
 
 def Generator(seed: int) -> torch.Generator:  # noqa: N802  reads like torch's own
     return torch.Generator().manual_seed(seed)
+
+
+def test_label_maps_follow_their_images_to_the_training_size():
+    """A moving image on a grid of its own: its labels come to the fixed grid, then to the training size."""
+    from cnnreg.config import InputConfig
+    from cnnreg.dataset import at_size, make_pair
+    from cnnreg.image import Grid, Image
+
+    values = smooth_image((40, 60))
+    fine = np.kron(values, np.ones((2, 2), dtype=np.float32))
+    fixed = Image(values, Grid((40, 60), (2.0, 2.0), (1.0, 1.0), unit="mm"))
+    moving = Image(fine, Grid((80, 120), (1.0, 1.0), (0.5, 0.5), unit="mm"))  # the same scene, twice as fine
+    pair = make_pair(fixed, moving, InputConfig())
+    pair = dataclasses.replace(
+        pair, seg_fixed=(values > 0.5).astype(np.int64), seg_moving=(fine > 0.5).astype(np.int64)
+    )
+    small = at_size(pair, 32)
+    assert small.fixed_input.shape == small.moving_input.shape == (1, 1, 32, 32)
+    assert small.seg_fixed.shape == small.seg_moving.shape == (32, 32)
+    assert (small.seg_fixed != small.seg_moving).mean() < 0.02
+    agreement = small.seg_fixed == (small.fixed_input[0, 0].numpy() > 0.5)
+    assert agreement.mean() > 0.95
+
+
+@pytest.mark.parametrize(("option", "value", "named"), [("--seed", 5, "seed"), ("--table", "other.csv", "table")])
+def test_a_run_is_resumed_with_what_it_began_with(cli, table, tmp_path, option, value, named):
+    """Another seed or another table is another run: an error that says which, and the checkpoint stays."""
+    train(cli, table, tmp_path / "m", "--steps", 2)
+    before = (tmp_path / "m" / "checkpoint.pt").read_bytes()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(table.read_text().splitlines()[:3]) + "\n")
+    command = ["train", other if option == "--table" else table, "-o", tmp_path / "m", "-p", tmp_path / "small.toml"]
+    ended = cli(*command, "--steps", 2, "--resume", *([option, value] if option != "--table" else []))
+    assert ended.code == 1
+    assert f"another {named}" in ended.err
+    assert (tmp_path / "m" / "checkpoint.pt").read_bytes() == before

@@ -70,8 +70,8 @@ def apply(
     """Warp other images, label maps or points with a saved field; writes NAME_warped.<ext> and NAME_moved.csv."""
     if not images and not points:
         raise UsageError("nothing to warp: give images, or --points")
-    if labels and not images:
-        raise UsageError("--label has no effect without images")
+    if not images and (labels or (slice_index is not None and not like)):
+        raise UsageError(f"{'--label' if labels else '--slice'} has no effect without images")
     from cnnreg.pipeline.application import apply_field
 
     written = apply_field(

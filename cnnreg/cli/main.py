@@ -49,7 +49,7 @@ def _root(
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 cannot be done, 2 not a valid command line."""
     try:
-        code = app(arguments, standalone_mode=False) or 0
+        code = app(arguments, prog_name="cnnreg", standalone_mode=False) or 0
         if code == INTERRUPTED:  # Typer turns Ctrl-C into an exit code, silently
             console.error("interrupted")
         return code

@@ -22,9 +22,9 @@ def list_presets() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A preset.", show_default=False)]) -> None:
     """Print a preset as a parameter file, every key with its meaning; save it, edit it, use it with -p."""
-    from cnnreg.config import preset, to_toml
+    from cnnreg.config import preset_file
 
-    console.say(to_toml(preset(name)))
+    console.say(preset_file(name))
 
 
 def info(as_json: options.AsJson = False) -> None:

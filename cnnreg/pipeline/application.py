@@ -10,9 +10,10 @@ import torch
 
 from cnnreg.dataset import read_points, read_table
 from cnnreg.errors import ImageError, OutputError, UsageError
+from cnnreg.fields import inside
 from cnnreg.files import write_text
 from cnnreg.image import Grid, Image, read_field, read_image, suffix_for, write_image
-from cnnreg.transform import move_points, warp_image
+from cnnreg.transform import move_points, source_points, warp_image
 
 
 def apply_field(
@@ -38,6 +39,8 @@ def apply_field(
     warped: dict[Path, Image] = {}
     for path in images:
         image = _on_grid(read_image(path, slice_index=slice_index), path, like_grid)
+        if not inside(source_points(field, grid, image.grid), image.grid.size).any():
+            raise ImageError(f"{path} and the field do not overlap in physical space; say where it lies with --like")
         result = warp_image(image, field, grid, labels=labels)
         stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
         target = folder / f"{stem}_warped{suffix_for(result, grid)}"

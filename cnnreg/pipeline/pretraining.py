@@ -9,7 +9,7 @@ from typing import Any
 from cnnreg import modelstore, training
 from cnnreg.alignment import mirror_pair
 from cnnreg.config import Config
-from cnnreg.dataset import Pair, load_pair, read_intensities, read_labels, read_pairs, read_singles
+from cnnreg.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.errors import OutputError
 from cnnreg.files import claim, sha256
@@ -60,18 +60,6 @@ def train_model(
         steps = math.ceil(request.epochs * len(pairs) / config.training.batch_size)
         config = replace(config, training=replace(config.training, steps=steps))
     network = model.network
-    training.train(
-        network,
-        pairs,
-        request.folder,
-        config=config,
-        seed=setup.seed,
-        validation=validation,
-        resume=request.resume,
-        device=device,
-        on_step=on_step,
-    )
-    metrics = {"validation": training.evaluate(network, validation, config)} if validation else {}
     facts = {
         "table": request.pairs.name,
         "table_sha256": sha256(request.pairs),
@@ -83,6 +71,19 @@ def train_model(
         "loss": config.as_dict()["loss"],
         "training": config.as_dict()["training"],
     }
+    training.train(
+        network,
+        pairs,
+        request.folder,
+        config=config,
+        seed=setup.seed,
+        origin={"table": facts["table_sha256"], "start": model.card.sha256 or "none"},
+        validation=validation,
+        resume=request.resume,
+        device=device,
+        on_step=on_step,
+    )
+    metrics = {"validation": training.evaluate(network, validation, config)} if validation else {}
     return modelstore.save_model(
         network,
         request.folder,
@@ -106,9 +107,7 @@ def load_pairs(table: Path, config: Config, *, mirror: bool, track: Track) -> li
         seg = read_labels(row[1], image.grid) if row[1] else None
         return mirror_pair(image, seg, config.input, name=str(row[0]))
 
-    return [
-        training.at_size(pair(row), config.training.size) for row in track(rows, f"reading {table.name}", len(rows))
-    ]
+    return [at_size(pair(row), config.training.size) for row in track(rows, f"reading {table.name}", len(rows))]
 
 
 def _check_folder(request: TrainingRequest) -> None:

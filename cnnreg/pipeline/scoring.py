@@ -22,6 +22,8 @@ from cnnreg.errors import ImageError, UsageError
 from cnnreg.evaluation import Evidence, Measures, alikeness, measure
 from cnnreg.image import Grid, Image, luminance, read_field
 
+_SLICED = {"fixed", "moving", "warped", "seg_fixed", "seg_moving"}  # what --slice can pick from
+
 
 @dataclass(frozen=True)
 class ScoringRequest:
@@ -44,6 +46,8 @@ def evaluate(request: ScoringRequest, *, slice_index: int | None = None) -> dict
         UsageError: nothing can be measured, or a file given has no effect.
     """
     _check(request)
+    if slice_index is not None and not any(n in _SLICED and path for n, path in vars(request).items()):
+        raise UsageError("--slice has no effect without images or label maps")
     field, grid = _field(request.field)
     images = {
         name: read_intensities(path, slice_index=slice_index)
@@ -118,13 +122,17 @@ def _label_maps(
             return read_labels(path, image_grid, slice_index=slice_index), image_grid
         return read_label_map(path, slice_index=slice_index)
 
-    seg_fixed, grid = read(request.seg_fixed, grid)
-    seg_moving, own = read(request.seg_moving, moving_grid)
-    if own.plain and own.size == grid.size and moving_grid is None:
-        own = grid  # a mask without geometry, of the fixed image's size: it lies where the fixed image lies
-    if own.plain and grid.plain and own.size != grid.size and not request.field:
-        raise ImageError(f"the label maps are of different sizes, {_size(grid)} and {_size(own)}; they must be alike")
-    return (seg_fixed, seg_moving), (grid, own)
+    seg_fixed, on_fixed = read(request.seg_fixed, grid)
+    seg_moving, on_moving = read(request.seg_moving, moving_grid)
+    if on_fixed.size == on_moving.size:  # a map that does not say where it lies, lies where the other one lies
+        if on_moving.plain and moving_grid is None:
+            on_moving = on_fixed
+        elif on_fixed.plain and grid is None:
+            on_fixed = on_moving
+    elif on_fixed.plain and on_moving.plain and not request.field:
+        sizes = f"{_size(on_fixed)} and {_size(on_moving)}"
+        raise ImageError(f"the label maps are of different sizes, {sizes}; they must be alike")
+    return (seg_fixed, seg_moving), (on_fixed, on_moving)
 
 
 def _warped_alikeness(request: ScoringRequest, images: dict[str, Image]) -> Measures:

@@ -1,0 +1,48 @@
+"""The image file formats: how to recognise them, and what each can hold."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format can hold."""
+
+    io: str  # SimpleITK's name for its reader
+    types: str = "u1 i1 u2 i2 u4 i4 u8 i8 f4 f8"  # pixel types that survive writing
+    geometry: bool = True
+
+
+FORMATS = {
+    "png": Format("PNGImageIO", "u1 u2", geometry=False),
+    "jpeg": Format("JPEGImageIO", "", geometry=False),  # lossy: results are written as PNG instead
+    "bmp": Format("BMPImageIO", "u1", geometry=False),
+    "tiff": Format("TIFFImageIO", "u1 i1 u2 i2 f4", geometry=False),
+    "nifti": Format("NiftiImageIO"),
+    "meta": Format("MetaImageIO"),
+    "nrrd": Format("NrrdImageIO"),
+    "dicom": Format("GDCMImageIO", ""),  # results are no DICOM series: written as MetaImage
+}
+
+
+def sniff(head: bytes) -> str | None:
+    """The format of a file by its first bytes, whatever its name says; None if it is none of ours."""
+    starts = {
+        b"\x89PNG\r\n": "png",
+        b"\xff\xd8\xff": "jpeg",
+        b"BM": "bmp",
+        b"II*\0": "tiff",
+        b"MM\0*": "tiff",
+        b"II+\0": "tiff",
+        b"NRRD000": "nrrd",
+        b"\x1f\x8b": "nifti",  # .nii.gz
+        b"\x5c\x01\0\0": "nifti",
+        b"\0\0\x01\x5c": "nifti",
+    }
+    for start, name in starts.items():
+        if head.startswith(start):
+            return name
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if b"ObjectType" in head or b"NDims" in head:
+        return "meta"
+    return None

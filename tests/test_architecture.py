@@ -1,0 +1,117 @@
+"""The shape of the package: imports point downwards, and the command line imports nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "cnnreg"
+
+RANKS = {
+    "errors": 0,
+    "watching": 0,
+    "files": 1,
+    "formats": 1,
+    "config": 1,
+    "fields": 1,
+    "similarity": 1,
+    "regularity": 1,
+    "metrics": 1,
+    "devices": 1,
+    "image": 2,
+    "objective": 2,
+    "network": 2,
+    "transform": 3,
+    "picture": 3,
+    "tables": 3,
+    "augmentation": 3,
+    "modelstore": 3,
+    "dataset": 4,
+    "alignment": 5,
+    "evaluation": 5,
+    "adaptation": 5,
+    "training": 5,
+    "demo": 5,
+    "system": 5,
+    "pipeline.setup": 6,
+    "pipeline": 7,
+    "report": 8,
+    "cli": 9,
+    "__main__": 10,
+    "__init__": 0,
+}
+
+
+def rank(module: str) -> int:
+    """The rank of ``cnnreg.<module>``, by its longest listed prefix."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        if (name := ".".join(parts[:length])) in RANKS:
+            return RANKS[name]
+    raise AssertionError(f"cnnreg.{module} has no rank: add it to RANKS")
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> list[str]:
+    """Every cnnreg module that a file imports, as dotted names below cnnreg."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cnnreg"):
+            base = node.module.removeprefix("cnnreg").lstrip(".")
+            for alias in node.names:
+                nested = f"{base}.{alias.name}".lstrip(".")
+                exists = (PACKAGE / nested.replace(".", "/")).with_suffix(".py").exists()
+                exists = exists or (PACKAGE / nested.replace(".", "/")).is_dir()
+                found.append(nested if exists else base or "__init__")
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_point_downwards(path):
+    """A module imports only from lower ranks; within pipeline and cli, siblings may share."""
+    own = name_of(path)
+    for imported in imports(path):
+        siblings = own.split(".")[0] == imported.split(".")[0] in {"pipeline", "cli"}
+        assert siblings or rank(imported) < rank(own), f"{own} imports {imported}"
+
+
+@pytest.mark.parametrize(("library", "homes"), [("SimpleITK", {"image", "alignment", "devices"}), ("typer", {"cli"})])
+def test_libraries_stay_in_their_place(library, homes):
+    """SimpleITK is the business of images and alignment (and its threads of devices), Typer that of the CLI."""
+    for path in modules():
+        names = {
+            alias.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        if library in names:
+            assert name_of(path).split(".")[0] in homes
+
+
+def test_no_module_is_long():
+    """Every file can be read in one sitting."""
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in modules()}
+    assert {name: n for name, n in lengths.items() if n > 300} == {}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["register", "--help"], ["models", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    """No torch, SimpleITK, numpy, SciPy or scikit-image for a page of help."""
+    code = (
+        f"import sys; from cnnreg.cli.main import run; code = run({arguments!r});"
+        "heavy = {'torch', 'SimpleITK', 'numpy', 'scipy', 'skimage', 'PIL'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cnnreg" in done.stdout

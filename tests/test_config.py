@@ -1,0 +1,76 @@
+"""Parameters: presets, files, and errors that name the nearest valid key."""
+
+import dataclasses
+
+import pytest
+
+from cnnreg.config import (
+    LossConfig,
+    NetworkConfig,
+    TrainingConfig,
+    preset,
+    preset_file,
+    preset_texts,
+    read_parameters,
+)
+from cnnreg.errors import ConfigError, UsageError
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_a_shown_preset_is_a_parameter_file_for_the_same(tmp_path, name):
+    """presets show NAME > f.toml; -p f.toml gives the preset back."""
+    assert name in preset_texts()
+    path = tmp_path / "f.toml"
+    path.write_text(preset_file(name))
+    config, sections = read_parameters(path)
+    assert config == preset(name)
+    assert sections == set()  # nothing is changed: it can be used with any model that the preset can
+
+
+def test_a_file_builds_on_its_base(tmp_path):
+    """base = "paper": everything not said is the paper's; without a base it is the default's."""
+    path = tmp_path / "f.toml"
+    path.write_text('base = "paper"\n[adaptation]\nsteps = 7\n')
+    config, sections = read_parameters(path)
+    assert config == preset("paper").override({"adaptation": {"steps": 7}}, source="")
+    assert sections == {"adaptation"}
+    path.write_text("[adaptation]\nsteps = 7\n")
+    assert read_parameters(path)[0].loss == preset("default").loss
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("[adaption]\n", "did you mean 'adaptation'"),
+        ("[adaptation]\nstep = 3\n", "did you mean 'steps'"),
+        ("[adaptation]\nsteps = -3\n", "adaptation.steps must be a whole number of at least 0, got -3"),
+        ("[adaptation]\nsteps = 2.5\n", "whole number"),
+        ("[adaptation]\nsteps = true\n", "whole number"),
+        ("[adaptation]\nlearning_rate = 'fast'\n", "must be a number"),
+        ("[loss]\nsimilarity = 'lnc'\n", "did you mean 'lncc'"),
+        ("[network]\nchannels = []\n", "list of whole numbers"),
+        ("[network]\nchannels = [4, 0]\n", "from 1 to 1024"),
+        ("[network]\nchannels = 16\n", "list of whole numbers"),
+        ("[input]\nhigh = 101\n", "from 0 to 100"),
+        ("[input]\nlow = 90\nhigh = 10\n", "input.low must be below input.high"),
+        ("[training]\nschedule = 1\n", "schedule"),
+        ("loss = 3\n", "must be a section"),
+        ("base = 'papr'\n", "did you mean 'paper'"),
+        ("steps == 3\n", "not a TOML parameter file"),
+    ],
+)
+def test_bad_parameters_are_named(tmp_path, text, fragment):
+    """Unknown sections, keys and values; wrong types and ranges."""
+    path = tmp_path / "f.toml"
+    path.write_text(text)
+    with pytest.raises((ConfigError, UsageError)) as caught:
+        read_parameters(path)
+    assert fragment in str(caught.value)
+
+
+def test_configurations_are_frozen_and_normalised():
+    """Nobody changes a default by accident; lists from files become tuples, so that equal means equal."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        LossConfig().tv = 3
+    assert NetworkConfig(channels=[4, 8]) == NetworkConfig(channels=(4, 8))
+    assert TrainingConfig(learning_rate=1).learning_rate == 1.0

@@ -1,0 +1,236 @@
+"""``cnnreg register`` from files to files: what is written, that it is right, and that it is the same every time."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from PIL import Image as PILImage
+
+from cnnreg.config import preset
+from cnnreg.dataset import PairFiles
+from cnnreg.image import read_image
+from cnnreg.modelstore import load_model
+from cnnreg.pipeline.registration import register
+from cnnreg.pipeline.setup import Setup
+from tests.conftest import smooth_image, smooth_pair, write_itk, write_png
+
+FILES = {"warped.png", "field.mha", "report.json", "report.png"}
+
+
+def run(cli, folder: Path, fixed: Path, moving: Path, model: object, *extra: object) -> dict:
+    """Register and return the report."""
+    ended = cli("register", fixed, moving, "-o", folder, "--model", model, "-q", *extra)
+    assert (ended.code, ended.err) == (0, "")
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_what_is_written(cli, pair_files, tiny_model, tmp_path):
+    """Four files, made with missing parent folders, that hold together; nothing else is left."""
+    folder = tmp_path / "deep" / "er"
+    report = run(cli, folder, *pair_files, tiny_model, "--adapt", 3)
+    assert {p.name for p in folder.iterdir()} == FILES
+    assert {Path(p).name for p in report["files"]} == FILES
+    assert report["schema_version"] == 1
+    assert report["parameters"]["adaptation"]["steps"] == 3
+    assert list(report["metrics"]) == ["before", "prediction", "adaptation"]
+    assert len(report["adaptation"]["history"]) == 4
+    assert report["device"]["used"] in {"cpu", "cuda"}
+    assert report["model"]["sha256"] == load_model(tiny_model).card.sha256
+    assert {"model", "read", "predict", "adapt", "warp", "measure", "write"} == set(report["seconds"])
+    import hashlib
+
+    assert report["inputs"]["fixed"]["sha256"] == hashlib.sha256(pair_files[0].read_bytes()).hexdigest()
+    with PILImage.open(folder / "report.png") as picture:
+        assert picture.size[0] > 900
+        assert len(picture.getcolors(10**6) or range(1000)) > 100
+
+
+def test_the_field_on_disk_reproduces_the_warped_image(cli, pair_files, tiny_model, tmp_path):
+    """SimpleITK, given field.mha as it is, makes warped.png, up to the rounding of 8 bits."""
+    run(cli, tmp_path / "r", *pair_files, tiny_model, "--adapt", 20)
+    moving = sitk.ReadImage(str(pair_files[1]))
+    transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "r" / "field.mha")))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving, sitk.ReadImage(str(pair_files[0])), transform)).astype(int)
+    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "r" / "warped.png"))).astype(int)
+    inner = (slice(1, -1), slice(1, -1))
+    assert np.abs(ours - theirs)[inner].max() <= 1
+    assert np.abs(ours - sitk.GetArrayFromImage(moving).astype(int)).max() > 3  # it did move
+
+
+def test_another_pair_in_between_changes_nothing(cli, pair_files, tiny_model, tmp_path):
+    """A, B, A in one process: the files of the two A are the same bytes, with adaptation."""
+    other = [write_png(tmp_path / f"o{i}.png", x) for i, x in enumerate(smooth_pair(seed=5))]
+    for name, pair in (("a", pair_files), ("b", other), ("again", pair_files)):
+        run(cli, tmp_path / name, *pair, tiny_model, "--adapt", 5)
+    for file in ("warped.png", "field.mha", "report.png"):
+        first, second, third = ((tmp_path / name / file).read_bytes() for name in ("a", "b", "again"))
+        assert first == third
+        assert first != second
+
+
+def test_random_weights_follow_the_seed(cli, pair_files, tmp_path):
+    """--model none: the same bytes with the same seed, others with another."""
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(cli, tmp_path / name, *pair_files, "none", "--adapt", 2, "--seed", seed)
+    a, b, c = ((tmp_path / name / "field.mha").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_adapt_zero_is_the_plain_prediction(cli, pair_files, tiny_model, tmp_path):
+    """--adapt 0, no --adapt, and the network called by hand: the same field to the bit."""
+    run(cli, tmp_path / "zero", *pair_files, tiny_model, "--adapt", 0)
+    report = run(cli, tmp_path / "plain", *pair_files, tiny_model)
+    assert (tmp_path / "zero" / "field.mha").read_bytes() == (tmp_path / "plain" / "field.mha").read_bytes()
+    assert list(report["metrics"]) == ["before", "prediction"]
+    result = register(PairFiles(*pair_files), Setup(preset("default"), str(tiny_model)))
+    with torch.no_grad():
+        expected = load_model(tiny_model).network(result.pair.fixed_input, result.pair.moving_input)
+    assert torch.equal(result.field, expected)
+
+
+def test_adapt_zero_overrides_a_parameter_file_that_has_steps(cli, pair_files, tiny_model, tmp_path):
+    """0 is a number of steps, not the absence of one."""
+    (tmp_path / "p.toml").write_text("[adaptation]\nsteps = 3\n")
+    report = run(cli, tmp_path / "a", *pair_files, tiny_model, "-p", tmp_path / "p.toml")
+    assert report["parameters"]["adaptation"]["steps"] == 3
+    report = run(cli, tmp_path / "b", *pair_files, tiny_model, "-p", tmp_path / "p.toml", "--adapt", 0)
+    assert report["parameters"]["adaptation"]["steps"] == 0
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 40), (97, 131), (300, 420)])
+def test_any_size(cli, tiny_model, tmp_path, size):
+    """From 16 pixels, odd, non-square, larger than the network's: the field has the fixed image's size."""
+    pair = [write_png(tmp_path / f"{i}.png", x) for i, x in enumerate(smooth_pair(size))]
+    run(cli, tmp_path / "r", *pair, tiny_model, "--adapt", 1)
+    assert sitk.ReadImage(str(tmp_path / "r" / "field.mha")).GetSize() == size[::-1]
+    assert read_image(tmp_path / "r" / "warped.png").pixels.shape == size
+
+
+def test_large_images_get_the_deformation_of_small_ones(tiny_model):
+    """Beyond max_size the network sees a smaller image; the field is the same deformation in larger pixels."""
+    small = [torch.from_numpy(x)[None, None] for x in smooth_pair((128, 256))]
+    large = [torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest") for x in small]
+    from cnnreg.fields import resize
+    from cnnreg.transform import shrink
+
+    network = load_model(tiny_model).network
+    shrunk = [shrink(x, 256) for x in large]
+    assert shrunk[0].shape == small[0].shape
+    with torch.no_grad():
+        field, fine = network(*small), resize(network(*shrunk), (256, 512))
+    assert fine.shape[2:] == (256, 512)
+    assert (fine[:, :, ::2, ::2] / 2 - field).abs().max() < 0.1 * field.abs().max() + 0.05
+
+
+def test_geometry_of_fixed_and_type_of_moving(cli, tiny_model, tmp_path):
+    """A 16-bit MHA on one grid onto a float NIfTI on another: the fixed grid, the moving pixels."""
+    direction = (np.cos(0.1), -np.sin(0.1), np.sin(0.1), np.cos(0.1))
+    fixed = write_itk(
+        tmp_path / "fixed.nii.gz", smooth_image((40, 50)), spacing=(1.5, 0.75), origin=(3, -4), direction=direction
+    )
+    pixels = (smooth_image((60, 44), seed=1) * 40000).astype(np.uint16)
+    moving = write_itk(tmp_path / "moving.mha", pixels, spacing=(1.2, 1.1), origin=(-2, -6))
+    run(cli, tmp_path / "r", fixed, moving, tiny_model)
+    warped, reference = sitk.ReadImage(str(tmp_path / "r" / "warped.mha")), sitk.ReadImage(str(fixed))
+    assert warped.GetPixelID() == sitk.sitkUInt16
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(warped, get)() == pytest.approx(getattr(reference, get)(), abs=1e-5)
+    transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "r" / "field.mha")))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(sitk.ReadImage(str(moving)), reference, transform)).astype(float)
+    difference = np.abs(sitk.GetArrayFromImage(warped) - theirs)[1:-1, 1:-1]
+    assert np.quantile(difference, 0.99) <= 2
+    assert (sitk.GetArrayFromImage(warped) == 0).any()  # what lies outside the moving image
+
+
+def test_colour_is_warped_by_one_field(cli, tiny_model, tmp_path):
+    """An RGB image whose channels are multiples of one another stays so, and keeps three channels."""
+    fixed, moving = smooth_pair()
+    colour = np.stack([moving, moving * 0.5, moving * 0.25], axis=2)
+    pair = write_png(tmp_path / "f.png", fixed), write_png(tmp_path / "m.png", colour)
+    run(cli, tmp_path / "r", *pair, tiny_model, "--adapt", 10)
+    warped = read_image(tmp_path / "r" / "warped.png").pixels.astype(float)
+    assert warped.shape == (*fixed.shape, 3)
+    assert np.abs(warped[..., 0] - 2 * warped[..., 1]).max() <= 2
+    assert np.abs(warped[..., 0] - 4 * warped[..., 2]).max() <= 4
+
+
+def test_labels_and_landmarks_before_and_after(cli, tiny_model, tmp_path):
+    """A shift by (2, -3): adaptation raises the Dice and lowers the landmark error that the report shows."""
+    fixed, moving = smooth_pair()
+    pair = write_png(tmp_path / "f.png", fixed), write_png(tmp_path / "m.png", moving)
+    segs = write_png(tmp_path / "sf.png", (fixed > 0.6) * 1.0), write_png(tmp_path / "sm.png", (moving > 0.6) / 255)
+    (tmp_path / "pf.csv").write_text("x,y\n20,20\n40,25\n")
+    (tmp_path / "pm.csv").write_text("x,y\n17,22\n37,27\n")
+    command = ["--seg-fixed", segs[0], "--seg-moving", segs[1]]
+    command += ["--points-fixed", tmp_path / "pf.csv", "--points-moving", tmp_path / "pm.csv"]
+    (tmp_path / "p.toml").write_text("[adaptation]\nlearning_rate = 1e-2\n")
+    report = run(cli, tmp_path / "r", *pair, tiny_model, "--adapt", 60, "-p", tmp_path / "p.toml", *command)
+    before, after = report["metrics"]["before"], report["metrics"]["adaptation"]
+    assert before["landmarks"]["tre_px"] == pytest.approx(np.hypot(2, 3))
+    assert after["landmarks"]["tre_px"] < 1
+    assert after["overlap"]["dsc"] > before["overlap"]["dsc"] + 0.05
+    assert after["ncc"] > 0.98 > before["ncc"]
+
+
+def test_results_are_not_overwritten_unless_asked(cli, pair_files, tiny_model, tmp_path):
+    """A second run stops before any work; --overwrite replaces ours and leaves others' files alone."""
+    run(cli, tmp_path / "r", *pair_files, tiny_model)
+    (tmp_path / "r" / "notes.txt").write_text("mine")
+    before = (tmp_path / "r" / "report.json").read_bytes()
+    ended = cli("register", *pair_files, "-o", tmp_path / "r", "--model", tiny_model)
+    assert ended.code == 1
+    assert "--overwrite" in ended.err
+    assert (tmp_path / "r" / "report.json").read_bytes() == before
+    run(cli, tmp_path / "r", *pair_files, tiny_model, "--overwrite", "--adapt", 1)
+    assert (tmp_path / "r" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "r" / "report.json").read_bytes() != before
+
+
+def test_the_table_and_the_json_tell_the_same(cli, pair_files, tiny_model, tmp_path):
+    """--json prints the report alone on standard output; the table shows the same numbers."""
+    ended = cli("register", *pair_files, "-o", tmp_path / "a", "--model", tiny_model, "--json")
+    printed = json.loads(ended.out)
+    assert printed == json.loads((tmp_path / "a" / "report.json").read_text())
+    ended = cli("register", *pair_files, "-o", tmp_path / "b", "--model", tiny_model)
+    assert f"{printed['metrics']['prediction']['ncc']:.4f}" in ended.out
+    for name in FILES:
+        assert f"wrote {tmp_path / 'b' / name}" in ended.out
+
+
+def test_a_parameter_file_cannot_contradict_the_model(cli, pair_files, tiny_model, tmp_path):
+    """[network] belongs to the model's card: another one in the file is an error, not silently ignored."""
+    (tmp_path / "p.toml").write_text("[network]\npooling = 3\n")
+    ended = cli("register", *pair_files, "-o", tmp_path / "r", "--model", tiny_model, "-p", tmp_path / "p.toml")
+    assert ended.code == 1
+    assert "[network]" in ended.err
+
+
+def test_adapted_models_are_kept_and_used(cli, pair_files, tiny_model, tmp_path):
+    """adapt writes a model; registering with it equals registering with one-shot steps, and --pairs takes a table."""
+    ended = cli("adapt", *pair_files, "--model", tiny_model, "--steps", 8, "-o", tmp_path / "tuned")
+    assert ended.code == 0
+    assert "energy" in ended.out
+    run(cli, tmp_path / "a", *pair_files, tmp_path / "tuned")
+    run(cli, tmp_path / "b", *pair_files, tiny_model, "--adapt", 8)
+    assert (tmp_path / "a" / "field.mha").read_bytes() == (tmp_path / "b" / "field.mha").read_bytes()
+    (tmp_path / "pairs.csv").write_text(f"fixed,moving\n{pair_files[0]},{pair_files[1]}\nmoving.png,fixed.png\n")
+    command = ["adapt", "--pairs", tmp_path / "pairs.csv", "--model", tiny_model, "-n", 2, "-o", tmp_path / "both"]
+    assert cli(*command).code == 0
+    card = load_model(tmp_path / "both").card
+    assert card.training["pairs"] == 2
+    assert card.training["base"] == "tiny"
+    assert cli(*command).code == 1  # exists already
+    assert cli(*command, "--overwrite").code == 0
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_field_of_the_cpu(cli, pair_files, tiny_model, tmp_path):
+    """Within a hundredth of a pixel."""
+    for device in ("cpu", "cuda"):
+        run(cli, tmp_path / device, *pair_files, tiny_model, "--adapt", 5, "--device", device)
+    fields = [sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / d / "field.mha"))) for d in ("cpu", "cuda")]
+    assert np.abs(fields[0] - fields[1]).max() < 0.01
