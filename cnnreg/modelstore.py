@@ -4,6 +4,7 @@ A name is looked for in the user's cache, then among the models that ship with c
 """
 
 import dataclasses
+import errno
 import http.client
 import json
 import os
@@ -260,8 +261,8 @@ def _swap_in(new: Path, target: Path, *, overwrite: bool) -> None:
         try:
             new.rename(target)
             return
-        except OSError:
-            if not target.is_dir():
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
             if (target / CARD).is_file() and not overwrite:  # another job was first, and may be reading it already
                 return

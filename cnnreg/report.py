@@ -59,7 +59,7 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
     try:
         write_image(result.warped, staging / warped_name)
         write_field(result.field[0].numpy(), grid, staging / FIELD)
-        picture(result).save(staging / PICTURE)
+        picture(result).save(staging / PICTURE, compress_level=2)  # zlib at 6 takes as long as all the rest
         result.seconds["write"] = time.perf_counter() - start
         report = describe(result, command=command, files=[str(folder / name) for name in names])
         (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -204,6 +204,7 @@ IMAGES = {
     "missing fixed": ("register missing.png moving.png -o out -m model", 1, "cannot read missing.png"),
     "folder": ("register fixed.png done -o out -m model", 1, "done is a folder"),
     "name too long": (f"register fixed.png {'x' * 300}.png -o out -m model", 1, "File name too long"),
+    "name that is not UTF-8": ("register fixed.png R\udcf6ntgen.png -o out -m model", 2, "is not UTF-8"),
     "empty": ("register fixed.png empty.png -o out -m model", 1, "empty.png is empty"),
     "text": ("register fixed.png text.png -o out -m model", 1, "text.png is not an image"),
     "noise": ("register fixed.png noise.bin -o out -m model", 1, "noise.bin is not an image"),
@@ -504,6 +505,14 @@ def test_the_cases_are_bad_for_their_own_reason(
     ):
         ended = cli(*shlex.split(command))
         assert (command, ended.code, ended.err) == (command, 0, "")
+
+
+@pytest.mark.parametrize("command", [(), ("models",), ("presets",)], ids=["cnnreg", "models", "presets"])
+def test_a_command_alone_shows_its_help(command: tuple[str, ...], cli: Callable[..., object]) -> None:
+    """Nothing was asked for, so the exit code is 2, but the help is no error message."""
+    ended = cli(*command)
+    assert (ended.code, ended.err) == (2, "")
+    assert "Usage" in ended.out
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "nii", "nii.gz", "mha", "nrrd", "dcm"])

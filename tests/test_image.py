@@ -19,7 +19,7 @@ from PIL import ImageOps
 from cnnreg.errors import ImageError, OutputError
 from cnnreg.image import Grid, Image, luminance, read_field, read_image, suffix_for, write_field, write_image
 from cnnreg.transform import warp_image
-from tests.conftest import SIZE, Ended, smooth_image, tree, write_dicom, write_itk, write_png
+from tests.conftest import SIZE, Ended, save_tiny_model, smooth_image, tree, write_dicom, write_itk, write_png
 
 Array = NDArray[Any]
 ANGLE = 0.4
@@ -385,6 +385,17 @@ def test_slice_on_the_command_line(tmp_path: Path, cli: Callable[..., Ended], ti
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (16, 700), (611, 19)], ids=str)
+def test_any_size_from_16_pixels_up(size: tuple[int, int], tmp_path: Path, cli: Callable[..., Ended]) -> None:
+    """Nothing has to divide by anything, not even when a long narrow image is made smaller for the network."""
+    model = save_tiny_model(tmp_path / "model")
+    fixed, moving = (write_png(tmp_path / f"{seed}.png", smooth_image(size, seed=seed)) for seed in range(2))
+    ended = cli("register", fixed, moving, "-o", tmp_path / "out", "-m", model, "--adapt", 2, "--device", "cpu")
+    assert (ended.code, ended.err) == (0, "")
+    assert read_image(tmp_path / "out" / "warped.png").pixels.shape == size
+    assert read_field(tmp_path / "out" / "field.mha")[0].shape == (2, *size)
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     """Pixels that a format cannot hold are an error; the old file stays, and no temporary one."""
     write_png(tmp_path / "a.png", smooth_image())
@@ -507,3 +518,16 @@ def test_warped_image_has_the_moving_images_type_and_channels(
     image = read_image(tmp_path / name)
     warped = warp_image(image, torch.zeros(1, 2, *SIZE), image.grid)
     assert_same(warped.pixels, expected)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4"])
+def test_whole_numbers_are_rounded_and_never_wrap(dtype: str) -> None:
+    """Between pixels an integer image takes the nearest whole number, within its range, up to its very ends."""
+    limits = np.iinfo(dtype)
+    image = Image(scaled(dtype, low=limits.min, high=limits.max), Grid(SIZE))
+    field = torch.from_numpy(smooth_field())[None]
+    warped = warp_image(image, field, image.grid)
+    exact = warp_image(Image(image.pixels.astype(np.float64), image.grid), field, image.grid)
+    assert warped.pixels.dtype == dtype
+    assert np.abs(warped.pixels - exact.pixels).max() < 0.51  # float32 holds 16 bits, and a little more
+    assert abs((warped.pixels - exact.pixels).mean()) < 0.05  # cutting off instead of rounding would give 0.5

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -348,14 +349,14 @@ while not (signals / "go").exists():
 for i in range(12):  # each name is a race of its own, and who has pulled a model uses it at once
     pull(f"m{i}", source=url)
     load_model(find(f"m{i}"))
-for i in range(12):
-    pull("m0", source=url, overwrite=True)
+for i in range(12):  # a model that nobody else is using
+    pull("m12", source=url, overwrite=True)
 """
 
 
 def test_jobs_that_pull_at_once_do_not_disturb_each_other(server: Server, cache: Path, tmp_path: Path) -> None:
     """Every job succeeds and can use what it pulled; one whole model of each name is left, and nothing else."""
-    for i in range(12):
+    for i in range(13):
         save_tiny_model(server.folder / f"m{i}", seed=i)
     (tmp_path / "signals").mkdir()
     jobs = [
@@ -375,7 +376,7 @@ def test_jobs_that_pull_at_once_do_not_disturb_each_other(server: Server, cache:
         for job in jobs:
             job.kill()
             job.wait()
-    assert complaints == ["", "", ""]
+    assert "\n".join(complaints).strip() == ""
     assert [job.returncode for job in jobs] == [0, 0, 0]
     assert tree(cache) == tree(server.folder)
 
@@ -396,6 +397,24 @@ def test_a_job_that_comes_second_keeps_the_model_of_the_first(tmp_path: Path, ca
     assert pull("tiny", source=str(tmp_path / "source")) == cache / "tiny"
     assert (cache / "tiny").stat().st_ino == verify_late.inode
     assert [path.name for path in cache.iterdir()] == ["tiny"]
+
+
+def test_two_jobs_may_replace_the_same_model(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --overwrite, the old model may be moved away by another job at any moment; that is no error."""
+    save_tiny_model(tmp_path / "source" / "tiny", seed=1)
+    save_tiny_model(cache / "tiny", seed=2)
+    rename = Path.rename
+
+    def rename_while_another_job_works(path: Path, target: Path) -> Path:
+        try:
+            return rename(path, target)
+        except OSError:
+            shutil.rmtree(cache / "tiny")
+            raise
+
+    monkeypatch.setattr(Path, "rename", rename_while_another_job_works)
+    pull("tiny", source=str(tmp_path / "source"), overwrite=True)
+    assert tree(cache) == tree(tmp_path / "source")
 
 
 @contextmanager

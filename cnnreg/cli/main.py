@@ -12,7 +12,7 @@ from cnnreg.cli.demo import demo
 from cnnreg.cli.evaluate import apply, evaluate
 from cnnreg.cli.register import adapt, register
 from cnnreg.cli.train import train
-from cnnreg.errors import CnnregError
+from cnnreg.errors import CnnregError, UsageError
 
 app = typer.Typer(
     name="cnnreg",
@@ -49,6 +49,7 @@ def _root(
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 cannot be done, 2 not a valid command line."""
     try:
+        _check_names(sys.argv[1:] if arguments is None else arguments)
         code = app(arguments, prog_name="cnnreg", standalone_mode=False) or 0
         if code == INTERRUPTED:  # Typer turns Ctrl-C into an exit code, silently
             console.error("interrupted")
@@ -68,6 +69,13 @@ def run(arguments: list[str] | None = None) -> int:
             console.error("out of memory; use smaller images, --device cpu, or a machine with more")
             return 1
         raise
+
+
+def _check_names(arguments: list[str]) -> None:
+    """SimpleITK ends the whole process, without a word, at a file name that is not UTF-8."""
+    for argument in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise UsageError(f"the name {argument!r} is not UTF-8; rename the file or folder")
 
 
 def main() -> None:
