@@ -118,9 +118,8 @@ def print_costs(pair: Pair, files: tuple[Path, Path]) -> None:
     print(f"cnnreg register, picture and all  {whole:8.2f} s = import torch + {whole - imported:.2f} s")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"its peak memory                   {peak:8.0f} MB")
-    print(
-        f"cnnreg --help                     {median_seconds(process([sys.executable, '-m', 'cnnreg', '--help']), 9):8.2f} s"
-    )
+    seconds = median_seconds(process([sys.executable, "-m", "cnnreg", "--help"]), 9)
+    print(f"cnnreg --help                     {seconds:8.2f} s")
 
 
 def main() -> None:

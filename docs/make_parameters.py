@@ -24,8 +24,8 @@ holds where nothing else is asked for.
   `base = "paper"` above the first section, else from `default`.
 - `--adapt N` (and `--steps N` of `adapt`) set `adaptation.steps`; `--steps N` of `train` sets `training.steps`.
 - `[input]` and `[network]` belong to the model: with a trained model its card decides, and a parameter file that
-  changes one of these sections to other values is an error. They count for `--model none`, with which `train` starts unless
-  told otherwise. `input.max_size` has no effect on training itself, only where the trained model is used.
+  changes one of these sections to other values is an error. They count for `--model none`, with which `train` starts
+  unless told otherwise. `input.max_size` has no effect on training itself, only where the trained model is used.
 - `register` and `adapt` use `[loss]` and `[adaptation]`; `train` uses `[loss]` and `[training]`.
 - A section or key that is not known, or a value out of range, is an error that names what is valid."""
 

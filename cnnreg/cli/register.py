@@ -75,6 +75,13 @@ def register(
         how = f"{steps} one-shot steps, best {result.best_step}" if steps else "prediction only"
         title = f"{moving.name} onto {fixed.name}: model {result.model.card.name}, {how}, {result.device}"
         console.print_table(title, list(result.measures), rows(result.measures))
+        spacings = [
+            " x ".join(f"{s:g}" for s in image.grid.spacing) for image in (result.pair.fixed, result.pair.moving)
+        ]
+        if spacings[0] != spacings[1]:  # as for TIFFs of different resolution: right, or a header to be mended
+            console.say(
+                f"note: compared in physical space; fixed pixels are {spacings[0]}, moving pixels {spacings[1]}"
+            )
         for path in written:
             console.say(f"wrote {path}")
 
