@@ -175,7 +175,7 @@ def find(name: str) -> Path:
         return path
     if path.exists() or len(path.parts) > 1:
         raise ModelError(f"{name} is not a model folder: it has no {CARD}")
-    raise UsageError(unknown_name("model", name, [*models, "none"]) + ", or the path of a model folder")
+    raise UsageError(unknown_name("model", name, models) + ", or the path of a model folder")
 
 
 def add(folder: Path, name: str, *, overwrite: bool = False) -> Path:

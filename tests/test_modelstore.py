@@ -535,3 +535,16 @@ def test_prediction_does_not_depend_on_where_the_model_lies(tiny_model: Path, ca
     modelstore.add(tiny_model, "copy")
     images = [torch.from_numpy(image)[None, None] for image in smooth_pair(SIZE)]
     assert torch.equal(load_model(tiny_model).network(*images), load_model(find("copy")).network(*images))
+
+
+def test_a_damaged_model_does_not_hide_the_others(cli, cache):
+    """models list names it as damaged, and still lists the rest."""
+    save_tiny_model(cache / "good", name="good")
+    save_tiny_model(cache / "bad", name="bad")
+    (cache / "bad" / "card.json").write_text("{")
+    ended = cli("models", "list", "--json")
+    assert ended.code == 0
+    rows = {row["name"]: row for row in json.loads(ended.out)}
+    assert rows["good"]["what"] == "random, for tests"
+    assert rows["bad"]["what"].startswith("DAMAGED")
+    assert rows["good"]["from"] == "cache"

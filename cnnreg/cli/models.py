@@ -18,17 +18,22 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or a 
 @app.command("list")
 def list_models(as_json: options.AsJson = False) -> None:
     """List every model that --model can name."""
+    from cnnreg.errors import ModelError
     from cnnreg.modelstore import available, cache_folder, read_card
 
-    cards = {name: (read_card(path), path) for name, path in available().items()}
+    rows = []
+    for name, folder in available().items():
+        origin = "cache" if folder.is_relative_to(cache_folder()) else "shipped"
+        try:
+            what = read_card(folder).description
+        except ModelError as error:  # one damaged model does not hide the others
+            what = f"DAMAGED: {error}"
+        rows.append({"name": name, "from": origin, "what": what, "path": str(folder)})
     if as_json:
-        console.say(
-            json.dumps({n: {"path": str(p), "description": c.description} for n, (c, p) in cards.items()}, indent=2)
-        )
-        return
-    root = cache_folder()
-    lines = [(n, ["cache" if p.is_relative_to(root) else "shipped", c.description]) for n, (c, p) in cards.items()]
-    console.print_table("", ["from", "what"], lines, left=True)
+        console.say(json.dumps(rows, indent=2))
+    else:
+        table = [(row["name"], [row["from"], row["what"]]) for row in rows]
+        console.print_table("", ["from", "what"], table, left=True)
 
 
 @app.command()
@@ -54,9 +59,12 @@ def pull(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Copy a model, verified, into your cache; safe for parallel jobs."""
+    from cnnreg.modelstore import cache_folder
     from cnnreg.modelstore import pull as run
 
-    console.say(f"{name}: {run(name, source=source, offline=offline, overwrite=overwrite)}")
+    there = (cache_folder() / name).is_dir() and not overwrite
+    folder = run(name, source=source, offline=offline, overwrite=overwrite)
+    console.say(f"{name}: {folder}{' (was in the cache already; --overwrite fetches it again)' if there else ''}")
 
 
 @app.command()

@@ -3,12 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cnnreg.cli import console, options
 from cnnreg.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnnreg.pipeline.registration import Registration
 
 
 def register(
@@ -75,13 +78,8 @@ def register(
         how = f"{steps} one-shot steps, best {result.best_step}" if steps else "prediction only"
         title = f"{moving.name} onto {fixed.name}: model {result.model.card.name}, {how}, {result.device}"
         console.print_table(title, list(result.measures), rows(result.measures))
-        spacings = [
-            " x ".join(f"{s:g}" for s in image.grid.spacing) for image in (result.pair.fixed, result.pair.moving)
-        ]
-        if spacings[0] != spacings[1]:  # as for TIFFs of different resolution: right, or a header to be mended
-            console.say(
-                f"note: compared in physical space; fixed pixels are {spacings[0]}, moving pixels {spacings[1]}"
-            )
+        for note in _notes(result):
+            console.say(note)
         for path in written:
             console.say(f"wrote {path}")
 
@@ -136,6 +134,14 @@ def adapt(
         before, after = (adapted.history[i]["total"] for i in (0, adapted.best_step))
         console.say(f"energy {before:.5f} -> {after:.5f} at step {adapted.best_step} of {total}")
         console.say(f"wrote {out}; use it with --model {out}")
+
+
+def _notes(result: "Registration") -> list[str]:
+    """What may surprise: images of different spacing, such as TIFFs that say 72 and 300 dpi."""
+    fixed, moving = (" x ".join(f"{s:g}" for s in i.grid.spacing) for i in (result.pair.fixed, result.pair.moving))
+    if fixed == moving:
+        return []
+    return [f"note: compared in physical space; fixed pixels measure {fixed}, moving pixels {moving}"]
 
 
 def _stem(path: Path) -> str:
