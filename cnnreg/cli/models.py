@@ -21,18 +21,18 @@ def list_models(as_json: options.AsJson = False) -> None:
     from cnnreg.errors import ModelError
     from cnnreg.modelstore import available, cache_folder, read_card
 
-    rows = []
+    rows = {}
     for name, folder in available().items():
         origin = "cache" if folder.is_relative_to(cache_folder()) else "shipped"
         try:
             what = read_card(folder).description
         except ModelError as error:  # one damaged model does not hide the others
             what = f"DAMAGED: {error}"
-        rows.append({"name": name, "from": origin, "what": what, "path": str(folder)})
+        rows[name] = {"from": origin, "what": what, "path": str(folder)}
     if as_json:
         console.say(json.dumps(rows, indent=2))
     else:
-        table = [(row["name"], [row["from"], row["what"]]) for row in rows]
+        table = [(name, [row["from"], row["what"]]) for name, row in rows.items()]
         console.print_table("", ["from", "what"], table, left=True)
 
 
