@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--adapt", type=int, default=50, help="one-shot steps of the adapted rows")
     parser.add_argument("--pairs", type=int, default=None, help="only the first N test pairs of each kind")
+    parser.add_argument("--start", help="only the rows of this model")
     options = parser.parse_args()
     os.environ.pop("CNNREG_CACHE", None)
     cards = [load_model(find(name)).card for name in ("cardiac-cine-mr", "chest-xray")]
@@ -140,7 +141,7 @@ def main() -> None:
     for kind, pairs in kinds.items():
         for model in ("before", *kinds):
             for name, steps in (("-", 0), ("paper", options.adapt), ("default", options.adapt)):
-                if model == "before" and steps:
+                if (model == "before" and steps) or options.start not in {None, model}:
                     continue
                 rows = score(pairs[: options.pairs], model, "default" if name == "-" else name, steps)
                 print_row([kind, model, name, str(steps)], rows)
