@@ -29,8 +29,12 @@ def local_ncc(a: Tensor, b: Tensor, *, window: int = 9, floor: float = 1e-4) -> 
     """
 
     window = min(window, *a.shape[2:])  # a long narrow image, made smaller for the network, can be lower than that
-    means = BoxMean.apply(torch.cat([a, b, a * b, a * a, b * b], dim=1), window)  # type: ignore[no-untyped-call]
-    mean_a, mean_b, product, square_a, square_b = means.chunk(5, dim=1)
+
+    def means(*images: Tensor) -> tuple[Tensor, ...]:
+        return BoxMean.apply(torch.cat(images, dim=1), window).chunk(len(images), dim=1)  # type: ignore[no-untyped-call]
+
+    mean_a, square_a = means(a, a * a)  # apart from the rest: where a is fixed, nothing is computed backwards
+    mean_b, square_b, product = means(b, b * b, a * b)
     variance_a = (square_a - mean_a.square()).clamp_min(0) + floor
     variance_b = (square_b - mean_b.square()).clamp_min(0) + floor
     correlation = (product - mean_a * mean_b) / (variance_a * variance_b).sqrt()
