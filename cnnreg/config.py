@@ -17,9 +17,6 @@ from typing import Any
 
 from cnnreg.errors import ConfigError, UsageError, unknown_name
 
-DEFAULT_SEED = 20180216  # fixed, so that the same command gives the same bytes
-DEFAULT_MODEL = "cardiac-cine-mr"
-
 
 def _number(default: float, help: str, *, low: float = 0, high: float = float("inf")) -> Any:
     return field(default=default, metadata={"help": help, "low": low, "high": high})

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "cnnreg"
 
 RANKS = {
+    "defaults": 0,
     "errors": 0,
     "watching": 0,
     "files": 1,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnreg.config import DEFAULT_MODEL, DEFAULT_SEED
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ PointsFixed = Annotated[
 PointsMoving = Annotated[
     Path | None, typer.Option("--points-moving", help="The same landmarks in the moving image, row by row.")
 ]
-
-MODEL, SEED = DEFAULT_MODEL, DEFAULT_SEED
 
 
 def make_setup(

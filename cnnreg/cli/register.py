@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnnreg import defaults
 from cnnreg.cli import console, options
 from cnnreg.errors import UsageError
 
@@ -20,7 +21,7 @@ def register(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the results.", show_default="MOVING_to_FIXED")
     ] = None,
-    model: options.ModelName = options.MODEL,
+    model: options.ModelName = defaults.MODEL,
     adapt: Annotated[
         int | None,
         typer.Option("--adapt", "-a", min=0, help="One-shot steps on this very pair.", show_default="the preset's"),
@@ -33,7 +34,7 @@ def register(
     points_moving: options.PointsMoving = None,
     slice_index: options.Slice = None,
     device: options.Device = "auto",
-    seed: options.Seed = options.SEED,
+    seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -91,7 +92,7 @@ def adapt(
         Path | None, typer.Option("--out", "-o", help="Folder of the adapted model.", show_default=False)
     ] = None,
     pairs: Annotated[Path | None, typer.Option("--pairs", help="CSV of several pairs (fixed, moving) instead.")] = None,
-    model: options.ModelName = options.MODEL,
+    model: options.ModelName = defaults.MODEL,
     steps: Annotated[
         int | None, typer.Option("--steps", "-n", min=1, help="One-shot steps.", show_default="the preset's")
     ] = None,
@@ -99,7 +100,7 @@ def adapt(
     parameters: options.Parameters = None,
     slice_index: options.Slice = None,
     device: options.Device = "auto",
-    seed: options.Seed = options.SEED,
+    seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,

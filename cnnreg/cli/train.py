@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cnnreg import defaults
 from cnnreg.cli import console, options
 from cnnreg.errors import UsageError
 
@@ -38,7 +39,7 @@ def train(
     description: Annotated[str, typer.Option("--description", help="For the model's card.")] = "",
     license: Annotated[str, typer.Option("--license", help="For the model's card: whose data, whose terms.")] = "",
     device: options.Device = "auto",
-    seed: options.Seed = options.SEED,
+    seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,

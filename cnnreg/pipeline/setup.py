@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from cnnreg import modelstore
+from cnnreg import defaults, modelstore
 from cnnreg.adaptation import Terms
-from cnnreg.config import DEFAULT_MODEL, DEFAULT_SEED, Config
+from cnnreg.config import Config
 from cnnreg.dataset import Pair
 from cnnreg.errors import ConfigError
 from cnnreg.modelstore import Card, Model
@@ -24,9 +24,9 @@ class Setup:
     """Parameters, model and machine of a run."""
 
     config: Config
-    model: str = DEFAULT_MODEL
+    model: str = defaults.MODEL
     device: str = "auto"
-    seed: int = DEFAULT_SEED
+    seed: int = defaults.SEED
     threads: int | None = None
     sections: frozenset[str] = frozenset()  # of the config, set by the user's own parameter file
 
