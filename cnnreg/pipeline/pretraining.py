@@ -60,17 +60,7 @@ def train_model(
         steps = math.ceil(request.epochs * len(pairs) / config.training.batch_size)
         config = replace(config, training=replace(config.training, steps=steps))
     network = model.network
-    facts = {
-        "table": request.pairs.name,
-        "table_sha256": sha256(request.pairs),
-        "pairs": len(pairs),
-        "validation_pairs": len(validation or []),
-        "mirror": request.mirror,
-        "start": model.card.name,
-        "seed": setup.seed,
-        "loss": config.as_dict()["loss"],
-        "training": config.as_dict()["training"],
-    }
+    facts = provenance(request, setup, config, start=model.card.name, pairs=pairs, validation=validation)
     training.train(
         network,
         pairs,
@@ -94,6 +84,29 @@ def train_model(
         metrics=metrics,
         license=request.license,
     )
+
+
+def provenance(
+    request: TrainingRequest,
+    setup: Setup,
+    config: Config,
+    *,
+    start: str,
+    pairs: list[Pair],
+    validation: list[Pair] | None,
+) -> dict[str, Any]:
+    """What the card tells about how a model came about."""
+    return {
+        "table": request.pairs.name,
+        "table_sha256": sha256(request.pairs),
+        "pairs": len(pairs),
+        "validation_pairs": len(validation or []),
+        "mirror": request.mirror,
+        "start": start,
+        "seed": setup.seed,
+        "loss": config.as_dict()["loss"],
+        "training": config.as_dict()["training"],
+    }
 
 
 def load_pairs(table: Path, config: Config, *, mirror: bool, track: Track) -> list[Pair]:
