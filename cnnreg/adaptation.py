@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cnnreg.adam import FlatAdam
 from cnnreg.config import Config
 from cnnreg.errors import DivergenceError
 from cnnreg.fields import warp
@@ -44,13 +45,11 @@ def adapt(
     """
     steps, rate = config.adaptation.steps, config.adaptation.learning_rate
     network = copy.deepcopy(network).train()
-    weights: list[Tensor] = list(network.parameters())
-    best = [weight.detach().clone() for weight in weights]
-    optimizer = torch.optim.Adam(weights, lr=rate, fused=True)
+    optimizer = FlatAdam(network, learning_rate=rate)
+    best = optimizer.weights.clone()
     history: list[Terms] = []
     lowest, best_step = math.inf, 0
     for step in range(steps + 1):
-        optimizer.zero_grad()
         terms = _mean_energy(network, pairs, config, backward=step < steps)
         if not math.isfinite(terms["total"]):
             raise DivergenceError(
@@ -59,13 +58,12 @@ def adapt(
             )
         if terms["total"] < lowest:
             lowest, best_step = terms["total"], step
-            torch._foreach_copy_(best, [weight.detach() for weight in weights])
+            best.copy_(optimizer.weights)
         history.append(terms)
         on_step(step, terms)
         if step < steps:
             optimizer.step()
-    with torch.no_grad():
-        torch._foreach_copy_(weights, best)
+    optimizer.finish(best)
     return Adaptation(network.eval(), best_step, history)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 
+from cnnreg.adam import FlatAdam
 from cnnreg.adaptation import adapt
 from cnnreg.config import AdaptationConfig, Config, LossConfig, NetworkConfig
 from cnnreg.errors import DivergenceError
@@ -92,6 +93,24 @@ def test_an_energy_that_is_not_finite_is_an_error(network):
     with pytest.raises(DivergenceError, match=r"at step \d+; lower adaptation.learning_rate \(1e\+30\)"):
         adapt(network, [pair(0)], config=config(5, rate=1e30))
     assert all(torch.equal(a, b) for a, b in zip(weights(network), before, strict=True))
+
+
+def test_the_optimiser_is_adam(network):
+    """Twenty steps on a changing gradient: the weights of torch.optim.Adam."""
+    other = copy.deepcopy(network)
+    ours, theirs = FlatAdam(network, learning_rate=1e-2), torch.optim.Adam(other.parameters(), lr=1e-2)
+    fixed, moving = pair(0)
+    for step in range(20):
+        for net in (network, other):
+            (net(fixed, moving) - step).square().mean().backward()
+        ours.step()
+        theirs.step()
+        theirs.zero_grad()
+    for a, b in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
+    ours.finish(ours.weights.clone())
+    assert all(p.grad is None and p.is_leaf for p in network.parameters())
+    assert len({p.untyped_storage().data_ptr() for p in network.parameters()}) == len(list(network.parameters()))
 
 
 def test_every_step_is_announced(network):

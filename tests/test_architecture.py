@@ -16,6 +16,7 @@ RANKS = {
     "files": 1,
     "formats": 1,
     "config": 1,
+    "adam": 1,
     "fields": 1,
     "similarity": 1,
     "regularity": 1,
