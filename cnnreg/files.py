@@ -57,6 +57,11 @@ def write_text(text: str, path: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def stem(path: Path) -> str:
+    """A file's name without its suffix, ``.nii.gz`` being one."""
+    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:

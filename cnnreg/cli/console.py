@@ -86,6 +86,13 @@ def tracker(*, quiet: bool) -> Any:
 
 
 @contextmanager
+def energy_display(steps: int, *, quiet: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """Shows (step, terms of the energy) of a one-shot adaptation as a bar."""
+    with progress("adapting", steps, quiet=quiet) as update:
+        yield lambda step, terms: update(advance=int(step > 0), note=f"energy {terms['total']:.5f}")
+
+
+@contextmanager
 def training_display(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
     """Shows (step, steps, note): a bar on a terminal, a line every tenth of the way elsewhere."""
     if quiet:

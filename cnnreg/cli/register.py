@@ -1,6 +1,5 @@
 """``cnnreg register`` and ``cnnreg adapt``."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,7 +48,9 @@ def register(
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other")
     changes = {} if adapt is None else {"adaptation": {"steps": adapt}}
-    folder = out or Path(f"{_stem(moving)}_to_{_stem(fixed)}")
+    from cnnreg.files import stem
+
+    folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
     setup = options.make_setup(
         preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
     )
@@ -58,31 +59,18 @@ def register(
         raise UsageError("--model none starts from random weights, which predict nothing: give --adapt N")
     from cnnreg.dataset import PairFiles
     from cnnreg.pipeline.registration import register as run
-    from cnnreg.report import claim_folder, describe, write_registration
-    from cnnreg.tables import rows
+    from cnnreg.report import REPORT, claim_folder, write_registration
 
     claim_folder(folder, overwrite=overwrite)
     files = PairFiles(fixed, moving, seg_fixed, seg_moving)
     points = (points_fixed, points_moving) if points_fixed and points_moving else None
-    with console.progress("adapting", steps, quiet=quiet or as_json) as update:
-        result = run(
-            files,
-            setup,
-            points=points,
-            slice_index=slice_index,
-            on_step=lambda step, terms: update(advance=int(step > 0), note=f"energy {terms['total']:.5f}"),
-        )
+    with console.energy_display(steps, quiet=quiet or as_json) as on_step:
+        result = run(files, setup, points=points, slice_index=slice_index, on_step=on_step)
     written = write_registration(result, folder, command=sys.argv)
     if as_json:
-        console.say(json.dumps(describe(result, command=sys.argv, files=[str(path) for path in written]), indent=2))
+        console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
     elif not quiet:
-        how = f"{steps} one-shot steps, best {result.best_step}" if steps else "prediction only"
-        title = f"{moving.name} onto {fixed.name}: model {result.model.card.name}, {how}, {result.device}"
-        console.print_table(title, list(result.measures), rows(result.measures))
-        for note in _notes(result):
-            console.say(note)
-        for path in written:
-            console.say(f"wrote {path}")
+        _show(result, written)
 
 
 def adapt(
@@ -123,18 +111,28 @@ def adapt(
 
     claim_model_folder(out, overwrite=overwrite)
     files = read_pairs(pairs) if pairs else [PairFiles(fixed, moving)]  # type: ignore[arg-type]
-    with console.progress("adapting", total, quiet=quiet) as update:
-        adapted = adapt_model(
-            files,
-            setup,
-            slice_index=slice_index,
-            on_step=lambda step, terms: update(advance=int(step > 0), note=f"energy {terms['total']:.5f}"),
-        )
+    with console.energy_display(total, quiet=quiet) as on_step:
+        adapted = adapt_model(files, setup, slice_index=slice_index, on_step=on_step)
     adapted.save(out)
     if not quiet:
         before, after = (adapted.history[i]["total"] for i in (0, adapted.best_step))
         console.say(f"energy {before:.5f} -> {after:.5f} at step {adapted.best_step} of {total}")
         console.say(f"wrote {out}; use it with --model {out}")
+
+
+def _show(result: "Registration", written: list[Path]) -> None:
+    """The table of a registration, what may surprise, and the files."""
+    from cnnreg.tables import rows
+
+    steps = result.setup.config.adaptation.steps
+    how = f"{steps} one-shot steps, best {result.best_step}" if steps else "prediction only"
+    names = f"{result.files.moving.name} onto {result.files.fixed.name}"
+    title = f"{names}: model {result.model.card.name}, {how}, {result.device}"
+    console.print_table(title, list(result.measures), rows(result.measures))
+    for note in _notes(result):
+        console.say(note)
+    for path in written:
+        console.say(f"wrote {path}")
 
 
 def _notes(result: "Registration") -> list[str]:
@@ -143,7 +141,3 @@ def _notes(result: "Registration") -> list[str]:
     if fixed == moving:
         return []
     return [f"note: compared in physical space; fixed pixels measure {fixed}, moving pixels {moving}"]
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0]

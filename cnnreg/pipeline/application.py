@@ -11,7 +11,7 @@ import torch
 from cnnreg.dataset import read_points, read_table
 from cnnreg.errors import ImageError, OutputError, UsageError
 from cnnreg.fields import inside
-from cnnreg.files import write_text
+from cnnreg.files import stem, write_text
 from cnnreg.image import Grid, Image, read_field, read_image, suffix_for, write_image
 from cnnreg.transform import move_points, source_points, warp_image
 
@@ -42,8 +42,7 @@ def apply_field(
         if not inside(source_points(field, grid, image.grid), image.grid.size).any():
             raise ImageError(f"{path} and the field do not overlap in physical space; say where it lies with --like")
         result = warp_image(image, field, grid, labels=labels)
-        stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-        target = folder / f"{stem}_warped{suffix_for(result, grid)}"
+        target = folder / f"{stem(path)}_warped{suffix_for(result, grid)}"
         if target in warped:
             raise UsageError(f"two of the images would both be written as {target}; warp them into different folders")
         warped[target] = result
