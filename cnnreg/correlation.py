@@ -1,0 +1,77 @@
+"""Local correlation with its derivative by hand: what one-shot registration on the field climbs.
+
+The measure of :func:`cnnreg.similarity.local_ncc`, with a window around every cell, a square of one or more pixels,
+cut off at the rim of the image. What depends on the fixed image alone is formed once, and no graph is recorded.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class LocalCorrelation:
+    """Mean local NCC of a fixed image (B, C, H, W), sides multiples of ``cell``, with warped ones of the same shape.
+
+    Args:
+        fixed: intensities, about [0, 1].
+        cell: side of a cell in pixels.
+        window: side of the square windows in pixels; rounded down to an odd number of cells.
+        floor: added to each window's variance, so that flat windows, which hold only noise, count as 0.
+    """
+
+    def __init__(self, fixed: Tensor, *, cell: int, window: int, floor: float = 1e-4) -> None:
+        cells = min(window, *fixed.shape[2:]) // cell
+        self.cell, self.radius, self.floor = cell, max((cells - 1) // 2, 0), floor
+        ones = fixed.new_ones(1, 1, *fixed.shape[2:])
+        self.per_pixel = self._gather(ones).reciprocal_()
+        self.center = fixed.mean((2, 3), keepdim=True)  # running sums of smaller numbers are more exact
+        self.fixed = fixed - self.center
+        self.mean, square = self._means(torch.cat([self.fixed, self.fixed.square()], 1)).chunk(2, 1)
+        self.precision = (square - self.mean.square()).clamp_min_(0).add_(floor).reciprocal_()
+
+    def __call__(self, warped: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean correlation (B, C) in [-1, 1], and its derivative by each pixel of ``warped``, (B, C, H, W).
+
+        With window means m, precisions p = 1 / variance, A = sqrt(p_fixed p_warped) and B = correlation * p_warped, it
+        is fixed * S(A) - warped * S(B) - S(A m_fixed - B m_warped), where S sums, for each pixel, over all windows that
+        contain it, each divided by its number of pixels (after Hermosillo et al. 2002, doi:10.1023/A:1020830525823).
+        """
+        warped = warped - self.center
+        parts = torch.cat([warped, warped.square(), self.fixed * warped], 1)
+        mean, square, product = self._means(parts).chunk(3, 1)
+        precision = (square - mean.square()).clamp_min_(0).add_(self.floor).reciprocal_()
+        a = (precision * self.precision).sqrt_()
+        correlation = (product - self.mean * mean).mul_(a)
+        b = precision.mul_(correlation)
+        sums = self._scatter(torch.cat([a, b, a * self.mean - b * mean], 1).mul_(self.per_pixel))
+        by_fixed, by_warped, offset = sums.chunk(3, 1)
+        derivative = torch.addcmul(offset.neg(), self.fixed, by_fixed).addcmul_(warped, by_warped, value=-1)
+        return correlation.mean((2, 3)), derivative.mul_(1 / a[0, 0].numel())
+
+    def _means(self, x: Tensor) -> Tensor:
+        return self._gather(x).mul_(self.per_pixel)
+
+    def _gather(self, x: Tensor) -> Tensor:
+        """Sums of pixels over the window around each cell."""
+        return _window_sum(_window_sum(x, self.radius, self.cell, -2), self.radius, self.cell, -1)
+
+    def _scatter(self, x: Tensor) -> Tensor:
+        """The transpose: for each pixel, the sum of the values of the windows that contain it."""
+        cells = _window_sum(_window_sum(x, self.radius, 1, -2), self.radius, 1, -1)
+        return F.interpolate(cells, scale_factor=self.cell, mode="nearest") if self.cell > 1 else cells
+
+
+def _window_sum(x: Tensor, radius: int, cell: int, dim: int) -> Tensor:
+    """Along ``dim``: for each run of ``cell`` values the sum over it and ``radius`` runs either side, cut off at the ends.
+
+    Differences of one running sum: the cost does not grow with the window. One axis at a time, the running sum is never
+    longer than a row, and float32 holds it (it does not hold an integral image).
+    """
+    total = x.cumsum(dim)
+    ends = total[..., cell - 1 :: cell] if dim == -1 else total[..., cell - 1 :: cell, :]  # up to each run, included
+    size = ends.shape[dim]
+    radius = min(radius, size - 1)
+    whole = ends.narrow(dim, size - 1, 1)
+    result = torch.cat([ends.narrow(dim, radius, size - radius), *[whole] * radius], dim)
+    result.narrow(dim, radius + 1, size - radius - 1).sub_(ends.narrow(dim, 0, size - radius - 1))
+    return result
