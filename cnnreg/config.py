@@ -119,12 +119,13 @@ class AdaptationConfig(Section):
 class RefinementConfig(Section):
     """One-shot adaptation of the field: the steps that follow the network's prediction."""
 
-    window: int = _number(15, "side of the windows of the local correlation, in pixels of each level", low=3)
+    window: int = _number(20, "side of the windows of the local correlation, in pixels of each level", low=3)
     floor: float = _number(1e-4, "added to each window's variance, of intensities in [0, 1]", low=1e-8)
     edges: float = _number(0.4, "weight of the edges (gradient magnitude) beside the intensities", high=1)
     pace: float = _number(1 / 3, "root mean square of a step, in pixels of each level")
     longest: float = _number(1.0, "no step is longer anywhere, in pixels of each level", high=2)
-    softening: float = _number(0.06, "share of each neighbour in the field after a step", high=0.25)
+    smoothing: float = _number(2.0, "standard deviation of the Gaussian that blurs each step, in pixels", low=0.1)
+    softening: float = _number(0.6, "standard deviation of the one that blurs the field after it", low=0.1)
     damping: float = _number(0.001, "steps shrink where the mean gradient falls below this, per pixel")
 
 

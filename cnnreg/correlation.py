@@ -4,49 +4,54 @@ The measure of :func:`cnnreg.similarity.local_ncc`, with a window around every c
 cut off at the rim of the image. What depends on the fixed image alone is formed once, and no graph is recorded.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 class LocalCorrelation:
-    """Mean local NCC of a fixed image (B, C, H, W), sides multiples of ``cell``, with warped ones of the same shape.
+    """Local NCC of a fixed image (B, C, H, W), sides multiples of ``cell``, with warped ones of the same shape.
 
     Args:
-        fixed: intensities, about [0, 1].
+        fixed: intensities, about [0, 1], with their mean subtracted: running sums of smaller numbers are more exact.
+        weights: of the channels, in the similarity; sum 1.
         cell: side of a cell in pixels.
         window: side of the square windows in pixels; rounded down to an odd number of cells.
         floor: added to each window's variance, so that flat windows, which hold only noise, count as 0.
     """
 
-    def __init__(self, fixed: Tensor, *, cell: int, window: int, floor: float = 1e-4) -> None:
+    def __init__(self, fixed: Tensor, weights: Sequence[float], *, cell: int, window: int, floor: float = 1e-4) -> None:
         cells = min(window, *fixed.shape[2:]) // cell
         self.cell, self.radius, self.floor = cell, max((cells - 1) // 2, 0), floor
-        ones = fixed.new_ones(1, 1, *fixed.shape[2:])
-        self.per_pixel = self._gather(ones).reciprocal_()
-        self.center = fixed.mean((2, 3), keepdim=True)  # running sums of smaller numbers are more exact
-        self.fixed = fixed - self.center
-        self.mean, square = self._means(torch.cat([self.fixed, self.fixed.square()], 1)).chunk(2, 1)
+        self.fixed = fixed
+        self.per_pixel = self._gather(torch.ones_like(fixed[:1, :1])).reciprocal_()
+        self.weights = fixed.new_tensor(weights).view(1, -1, 1, 1) / self.per_pixel.numel()
+        self.outer = (self.per_pixel * self.weights).repeat(1, 3, 1, 1)
+        self.mean, square = self._means(torch.cat([fixed, fixed.square()], 1)).chunk(2, 1)
         self.precision = (square - self.mean.square()).clamp_min_(0).add_(floor).reciprocal_()
+        self.parts = fixed.new_empty(len(fixed), 3, *fixed.shape[1:])
 
     def __call__(self, warped: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean correlation (B, C) in [-1, 1], and its derivative by each pixel of ``warped``, (B, C, H, W).
+        """The similarity (B,) in [-1, 1], and its derivative by each pixel of ``warped``, (B, C, H, W).
 
         With window means m, precisions p = 1 / variance, A = sqrt(p_fixed p_warped) and B = correlation * p_warped, it
         is fixed * S(A) - warped * S(B) - S(A m_fixed - B m_warped), where S sums, for each pixel, over all windows that
         contain it, each divided by its number of pixels (after Hermosillo et al. 2002, doi:10.1023/A:1020830525823).
         """
-        warped = warped - self.center
-        parts = torch.cat([warped, warped.square(), self.fixed * warped], 1)
-        mean, square, product = self._means(parts).chunk(3, 1)
-        precision = (square - mean.square()).clamp_min_(0).add_(self.floor).reciprocal_()
+        self.parts[:, 0] = warped
+        torch.mul(warped, warped, out=self.parts[:, 1])
+        torch.mul(warped, self.fixed, out=self.parts[:, 2])
+        mean, square, product = self._means(self.parts.flatten(1, 2)).chunk(3, 1)
+        precision = torch.addcmul(square, mean, mean, value=-1).clamp_min_(0).add_(self.floor).reciprocal_()
         a = (precision * self.precision).sqrt_()
-        correlation = (product - self.mean * mean).mul_(a)
+        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.floor).mul_(a)
         b = precision.mul_(correlation)
-        sums = self._scatter(torch.cat([a, b, a * self.mean - b * mean], 1).mul_(self.per_pixel))
-        by_fixed, by_warped, offset = sums.chunk(3, 1)
-        derivative = torch.addcmul(offset.neg(), self.fixed, by_fixed).addcmul_(warped, by_warped, value=-1)
-        return correlation.mean((2, 3)), derivative.mul_(1 / a[0, 0].numel())
+        offset = torch.addcmul(b * mean, a, self.mean, value=-1)
+        by_fixed, by_warped, offset = self._scatter(torch.cat([a, b, offset], 1).mul_(self.outer)).chunk(3, 1)
+        slope = torch.addcmul(offset, self.fixed, by_fixed).addcmul_(warped, by_warped, value=-1)
+        return correlation.mul_(self.weights).sum((1, 2, 3)), slope
 
     def _means(self, x: Tensor) -> Tensor:
         return self._gather(x).mul_(self.per_pixel)

@@ -91,18 +91,21 @@ class Warper:
 
     def __init__(self, like: Tensor) -> None:
         height, width = like.shape[2:]
-        self.scale = like.new_tensor([2 / width, 2 / height])
-        self.identity = (pixel_grid(like)[0].flip(0).permute(1, 2, 0) + 0.5) * self.scale - 1
-        threads = torch.get_num_threads() if like.device.type == "cpu" else 1
+        self.scale = 2 / width, 2 / height
+        y, x = pixel_grid(like)[0]
+        self.identity = (x + 0.5) * self.scale[0] - 1, (y + 0.5) * self.scale[1] - 1
+        threads = torch.get_num_threads() if like.device.type == "cpu" and height * width >= 128**2 else 1
         self.strips = max(n for n in range(1, threads + 1) if height % n == 0)
 
     def __call__(self, image: Tensor, field: Tensor) -> Tensor:
         """``image`` (B, C, H, W) pulled back along ``field`` (B, 2, H, W)."""
-        points = torch.stack([field[:, 1], field[:, 0]], -1).mul_(self.scale).add_(self.identity)
         batch, channels, height, width = image.shape
-        if batch > 1:
-            return F.grid_sample(image, points, padding_mode="border", align_corners=False)
-        points = points.view(self.strips, height // self.strips, width, 2)
+        points = torch.empty_like(field)
+        torch.add(self.identity[0], field[:, 1], alpha=self.scale[0], out=points[:, 0])
+        torch.add(self.identity[1], field[:, 0], alpha=self.scale[1], out=points[:, 1])
+        if batch > 1 or self.strips == 1:
+            return F.grid_sample(image, points.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+        points = points.view(2, self.strips, -1, width).permute(1, 2, 3, 0)
         strips = F.grid_sample(image.expand(self.strips, -1, -1, -1), points, padding_mode="border", align_corners=False)
         return strips.transpose(0, 1).reshape(1, channels, height, width)
 

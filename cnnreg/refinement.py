@@ -5,9 +5,11 @@ number per pair, nowhere longer than a pixel or so. Such steps are diffeomorphic
 (greedy diffeomorphic registration: Christensen et al. 1996, doi:10.1109/83.536892).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ from cnnreg.watching import unwatched
 
 COARSEST = 32  # pixels of the shortest side
 DECISIVE = 64  # pixels of the shortest side: here the starts compete, and from here on edges are seen
-SHARES = (0.1, 0.4, 0.34, 0.16)  # of the iterations, by level from the finest; the last holds for all coarser ones
+SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
 FINE = 256  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
 EDGE_GAIN = 4.0  # brings gradients of intensities in [0, 1] to that range
 
@@ -50,72 +52,84 @@ def refine(
     The coarsest level starts from the identity. At the first level of 64 pixels, what it found competes with the identity
     itself and with ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy.
     """
-    pyramid = _pyramid(fixed, moving)
-    counts = split(steps, len(pyramid))
-    decisive = max((level for level, images in enumerate(pyramid) if _side(images[0]) >= DECISIVE), default=0)
-    field = _to_cells(torch.zeros_like(pyramid[-1][0]).expand(-1, 2, -1, -1))
+    levels = _pyramid(fixed, moving, config)
+    counts = split(steps, len(levels))
+    decisive = max((level for level, one in enumerate(levels) if one.side >= DECISIVE), default=0)
+    field = levels[-1].identity
     winner, names = torch.zeros(len(fixed), dtype=torch.long, device=fixed.device), ["identity"]
     energies: list[Tensor] = []
     with _denormals_flushed(fixed):
-        for level in reversed(range(len(pyramid))):
-            images = pyramid[level]
+        for level in reversed(range(len(levels))):
             if level == decisive:
-                candidates = {"identity": torch.zeros_like(field)}
+                candidates = {"identity": levels[level].identity}
                 if energies:
                     candidates["coarse"] = field
-                candidates |= {name: _restrict(start, level) for name, start in starts.items()}
+                candidates |= {name: _restrict(start, levels[: level + 1]) for name, start in starts.items()}
                 names, fields = list(candidates), torch.stack(list(candidates.values()))
                 if len(names) > 1:
-                    winner = torch.stack([energy(one, *images, config) for one in fields]).argmin(0)
+                    winner = torch.stack([levels[level].energy(one) for one in fields]).argmin(0)
                 field = fields[winner, torch.arange(len(fixed), device=fixed.device)]
-            field, history = climb(field, *images, counts[level], config)
-            energies += list(history)
+            field, history = climb(levels[level], field, counts[level], config)
+            energies += history
             if level:
-                field = _prolong(field, images[0], pyramid[level - 1][0])
-        field = _to_pixels(field, pyramid[0][0])[..., : fixed.shape[2], : fixed.shape[3]]
-    levels = [2**level for level in reversed(range(len(pyramid))) for _ in range(counts[level])]
-    return Refinement(unfold(field), [names[i] for i in winner.tolist()], torch.stack(energies), levels)
+                field = _prolong(field, levels[level], levels[level - 1])
+        field = levels[0].to_pixels(field)[..., : fixed.shape[2], : fixed.shape[3]]
+    sizes = [2**level for level in reversed(range(len(levels))) for _ in range(counts[level])]
+    return Refinement(unfold(field), [names[i] for i in winner.tolist()], torch.stack(energies), sizes)
 
 
-def climb(
-    field: Tensor, fixed: Tensor, moving: Tensor, steps: int, config: RefinementConfig
-) -> tuple[Tensor, Tensor]:
-    """``steps`` iterations on one level.
-
-    Args:
-        field: (B, 2, h / cell, w / cell), on the cells, in pixels of the level.
-        fixed, moving: (B, 1, h, w).
-
-    Returns:
-        The field, and the energy before each iteration (steps, B).
-    """
-    fixed, moving, weights = _features(fixed, moving, config)
-    cell = _cell(fixed)
-    similarity = LocalCorrelation(fixed, cell=cell, window=config.window, floor=config.floor)
-    warp, warp_cells = Warper(fixed), Warper(field)
-    energies = fixed.new_empty(steps, fixed.shape[0])
-    mean_square = fixed.new_zeros(fixed.shape[0], 1, 1, 1)
+def climb(level: "Level", field: Tensor, steps: int, config: RefinementConfig) -> tuple[Tensor, list[Tensor]]:
+    """``steps`` iterations on one level, from ``field`` on; also the energy (B,) before each of them."""
+    warp_field = Warper(field)
+    smooth, soften = (Blur(field, sigma / level.cell) for sigma in (config.smoothing, config.softening))
+    energies: list[Tensor] = []
+    mean_square = field.new_zeros(len(field), 1, 1, 1)
     for step in range(steps):
-        warped = warp(moving, _to_pixels(field, fixed))
-        correlation, slope = similarity(warped)
-        energies[step] = -(correlation * weights).sum(1)
-        slope = slope.mul_(weights[..., None, None] * slope[0, 0].numel())
-        force = _to_cells(_dot_gradient(slope, warped))
-        for _ in range(4 // cell**2):
-            force = _blur(force)
+        warped = level.warp(level.moving, level.to_pixels(field))
+        similarity, slope = level.similarity(warped)
+        energies.append(-similarity)
+        force = smooth(level.to_cells(_dot_gradient(slope, warped)))
         mean_square += (force.square().mean((1, 2, 3), keepdim=True) - mean_square) / (step + 1)
-        update = force * (config.pace / (mean_square.sqrt() + config.damping))
-        update *= config.longest / update.norm(dim=1, keepdim=True).clamp_min(config.longest)
-        field = update + warp_cells(field, update / cell)
-        field = _soften(field, config.softening * 2 / cell)
+        update = force * (config.pace / (mean_square.sqrt() + config.damping / level.pixels))
+        update *= config.longest / torch.hypot(update[:, :1], update[:, 1:]).clamp_min_(config.longest)
+        field = soften(warp_field(field, update / level.cell).add_(update))
     return field, energies
 
 
-def energy(field: Tensor, fixed: Tensor, moving: Tensor, config: RefinementConfig) -> Tensor:
-    """Minus the similarity of one level, (B,); arguments as in :func:`climb`."""
-    fixed, moving, weights = _features(fixed, moving, config)
-    similarity = LocalCorrelation(fixed, cell=_cell(fixed), window=config.window, floor=config.floor)
-    return -(similarity(Warper(fixed)(moving, _to_pixels(field, fixed)))[0] * weights).sum(1)
+class Level:
+    """Two images at one resolution, what is compared of them, and where their field lives.
+
+    Intensities are compared and, on levels that resolve them, edges. Small levels are cheap and have a vector at each
+    pixel; on large ones the field lives on blocks of 2 x 2 pixels, the cells, always in pixels of the level.
+    """
+
+    def __init__(self, fixed: Tensor, moving: Tensor, config: RefinementConfig) -> None:
+        self.side, self.pixels = min(fixed.shape[2:]), fixed[0, 0].numel()
+        self.cell = 2 if self.side >= FINE else 1
+        weights = [1.0]
+        if self.side >= DECISIVE and config.edges:
+            fixed, moving = (torch.cat([image, _edges(image)], 1) for image in (fixed, moving))
+            weights = [1 - config.edges, config.edges]
+        center = fixed.mean((2, 3), keepdim=True)
+        self.size, self.moving = fixed.shape[2:], moving - center
+        apart = next((n for n in (4, 2) if self.side >= n * DECISIVE), 1)  # pixels between windows
+        self.similarity = LocalCorrelation(
+            fixed - center, weights, cell=apart, window=config.window, floor=config.floor
+        )
+        self.warp = Warper(fixed)
+        self.identity = self.to_cells(fixed.new_zeros(len(fixed), 2, *self.size))
+
+    def energy(self, field: Tensor) -> Tensor:
+        """Minus the similarity, (B,)."""
+        return -self.similarity(self.warp(self.moving, self.to_pixels(field)))[0]
+
+    def to_cells(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, self.cell) if self.cell > 1 else x
+
+    def to_pixels(self, field: Tensor) -> Tensor:
+        if self.cell == 1:
+            return field
+        return F.interpolate(field, size=self.size, mode="bilinear", align_corners=False)
 
 
 def split(steps: int, levels: int) -> list[int]:
@@ -129,73 +143,51 @@ def split(steps: int, levels: int) -> list[int]:
     return counts
 
 
-def unfold(field: Tensor, *, rounds: int = 30) -> Tensor:
-    """The field with every fold smoothed out, and what lies around it; as it is where there is none."""
-    for _ in range(rounds):
-        folds = (jacobian_determinant(field) <= 0.0)[:, None]
+def unfold(field: Tensor) -> Tensor:
+    """A field (B, 2, h, w) in its own pixels with its folds, and what lies around them, smoothed out.
+
+    Steps of a pixel compose without folds, but for the rounding of interpolation at strong compression and at the rim.
+    What little there is, is blended with an ever smoother field over an ever wider neighbourhood until none is left.
+    """
+    for sigma in (1.1**k for k in range(60)):
+        folds = (jacobian_determinant(field) <= 0)[:, None]
         if not folds.any():
             break
-        near = F.avg_pool2d(F.max_pool2d(folds.to(field), 9, 1, 4), 5, 1, 2)
-        field = torch.lerp(field, _blur(field), near)
+        near = Blur(field, sigma)(folds.to(field)).mul_(20 * sigma**2).clamp_(max=1)
+        field = torch.lerp(field, Blur(field, sigma)(field), near)
     return field
 
 
-def _pyramid(fixed: Tensor, moving: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Both images, finest first, each level half the one before; sides multiples of a cell."""
-    pair = torch.cat([fixed, moving], 1)
-    levels = [_fill(pair)]
-    while _side(levels[-1]) >= 2 * COARSEST:
-        levels.append(_fill(F.avg_pool2d(levels[-1], 2)))
-    return [(level[:, :1], level[:, 1:]) for level in levels]
+def _pyramid(fixed: Tensor, moving: Tensor, config: RefinementConfig) -> list[Level]:
+    """Finest first, each level half the one before."""
+    pair = _fill(torch.cat([fixed, moving], 1))
+    levels = [Level(pair[:, :1], pair[:, 1:], config)]
+    while levels[-1].side >= 2 * COARSEST:
+        pair = _fill(F.avg_pool2d(pair, 2))
+        levels.append(Level(pair[:, :1], pair[:, 1:], config))
+    return levels
 
 
 def _fill(x: Tensor) -> Tensor:
-    """Repeat the last row and column up to whole cells."""
-    down, right = (side % 2 for side in x.shape[2:])
+    """Repeat the last row and column up to whole cells and windows."""
+    down, right = (-side % 4 for side in x.shape[2:])
     return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
 
 
-def _side(image: Tensor) -> int:
-    return min(image.shape[2:])
-
-
-def _cell(image: Tensor) -> int:
-    """Pixels of a level per side of the blocks on which its field lives: small levels are cheap and need each pixel."""
-    return 2 if _side(image) >= FINE else 1
-
-
-def _restrict(field: Tensor, level: int) -> Tensor:
-    """A field on the image's pixels, on the cells of ``level`` and in its pixels."""
-    for _ in range(level):
+def _restrict(field: Tensor, levels: Sequence[Level]) -> Tensor:
+    """A field on the image's pixels, on the cells of the last of ``levels`` and in its pixels."""
+    for _ in levels[1:]:
         field = F.avg_pool2d(_fill(field), 2) / 2
-    return _to_cells(_fill(field))
+    return levels[-1].to_cells(_fill(field))
 
 
-def _prolong(field: Tensor, image: Tensor, finer: Tensor) -> Tensor:
-    """A field on the cells of one level on those of the next finer; the images tell the two levels' sizes."""
-    field = _to_pixels(field, image)
-    if _cell(finer) == 1:
+def _prolong(field: Tensor, level: Level, finer: Level) -> Tensor:
+    """A field on the cells of one level on those of the next finer."""
+    field = level.to_pixels(field)
+    if finer.cell == 1:
         field = F.interpolate(field, scale_factor=2, mode="bilinear", align_corners=False)
-    height, width = (side // _cell(finer) for side in finer.shape[2:])
+    height, width = finer.identity.shape[2:]
     return 2 * field[..., :height, :width]
-
-
-def _to_cells(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, _cell(x)) if _cell(x) > 1 else x
-
-
-def _to_pixels(field: Tensor, image: Tensor) -> Tensor:
-    if field.shape[2:] == image.shape[2:]:
-        return field
-    return F.interpolate(field, size=image.shape[2:], mode="bilinear", align_corners=False)
-
-
-def _features(fixed: Tensor, moving: Tensor, config: RefinementConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Intensities and, on levels that resolve them, edges: (B, C, h, w) twice, and the weights (C,)."""
-    if _side(fixed) < DECISIVE or not config.edges:
-        return fixed, moving, fixed.new_ones(1)
-    pairs = (torch.cat([image, _edges(image)], 1) for image in (fixed, moving))
-    return *pairs, fixed.new_tensor([1 - config.edges, config.edges])
 
 
 def _edges(image: Tensor) -> Tensor:
@@ -213,21 +205,26 @@ def _dot_gradient(slope: Tensor, warped: Tensor) -> Tensor:
     return torch.stack([(slope * down).sum(1), (slope * right).sum(1)], 1) / 2
 
 
-def _blur(x: Tensor) -> Tensor:
-    """Binomial filter 1 4 6 4 1: a Gaussian of one cell, or one pixel of what it is given."""
-    x = F.pad(x, (2, 2, 2, 2), mode="replicate")
-    for _ in range(4):
-        x = x[..., 1:, :] + x[..., :-1, :]
-        x = x[..., 1:] + x[..., :-1]
-    return x / 256
+class Blur:
+    """Gaussian blur of (B, C, h, w) as two matrix products; beyond the rim the nearest value counts."""
+
+    def __init__(self, like: Tensor, sigma: float) -> None:
+        rows, columns = (_gaussian(side, sigma, like.dtype, like.device) for side in like.shape[2:])
+        self.rows, self.columns = rows, columns.T.contiguous()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.rows @ (x @ self.columns)
 
 
-def _soften(x: Tensor, amount: float) -> Tensor:
-    """Filter a, 1 - 2a, a along both axes."""
-    padded = F.pad(x, (0, 0, 1, 1), mode="replicate")
-    x = torch.lerp(x, (padded[:, :, 2:] + padded[:, :, :-2]) / 2, 2 * amount)
-    padded = F.pad(x, (1, 1, 0, 0), mode="replicate")
-    return torch.lerp(x, (padded[..., 2:] + padded[..., :-2]) / 2, 2 * amount)
+@lru_cache(maxsize=32)
+def _gaussian(side: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Matrix (side, side) that blurs a row of values."""
+    reach = min(math.ceil(3 * sigma), side - 1)
+    offsets = torch.arange(-reach, reach + 1, device=device)
+    kernel = torch.exp(-(offsets / sigma).square() / 2)
+    kernel = (kernel / kernel.sum()).to(dtype).expand(side, -1)
+    sources = (torch.arange(side, device=device)[:, None] + offsets).clamp_(0, side - 1)
+    return torch.zeros(side, side, dtype=dtype, device=device).scatter_add_(1, sources, kernel)
 
 
 @contextmanager
