@@ -111,22 +111,25 @@ class TrainingConfig(Section):
 class AdaptationConfig(Section):
     """One-shot adaptation: what ``--adapt N`` does."""
 
-    steps: int = _number(0, "N: optimiser steps on the pair itself")
-    learning_rate: float = _number(1e-4, "step size of Adam on the network's weights")
+    steps: int = _number(0, "N: iterations on the pair itself")
+    target: str = _choice(
+        "weights", "what is adapted: field (from the prediction on, see [refinement]) or weights", ("field", "weights")
+    )
+    learning_rate: float = _number(1e-4, "step size of Adam on the network's weights; without effect on the field")
 
 
 @dataclass(frozen=True)
 class RefinementConfig(Section):
-    """One-shot adaptation of the field: the steps that follow the network's prediction."""
+    """One-shot iterations on the field (adaptation.target = "field"); lengths in pixels of each resolution level."""
 
-    window: int = _number(20, "side of the windows of the local correlation, in pixels of each level", low=3)
+    window: int = _number(20, "side of the windows of the local correlation", low=3)
     floor: float = _number(1e-4, "added to each window's variance, of intensities in [0, 1]", low=1e-8)
     edges: float = _number(0.4, "weight of the edges (gradient magnitude) beside the intensities", high=1)
-    pace: float = _number(1 / 3, "root mean square of a step, in pixels of each level")
-    longest: float = _number(1.0, "no step is longer anywhere, in pixels of each level", high=2)
-    smoothing: float = _number(2.0, "standard deviation of the Gaussian that blurs each step, in pixels", low=0.1)
+    pace: float = _number(2.0, "share of a damped Newton step that an iteration takes", low=0.01)
+    damping: float = _number(1.0, "added to the curvature that divides the gradient, in units of its mean", low=0.01)
+    longest: float = _number(1.0, "no step is longer than this", low=0.01, high=2)
+    smoothing: float = _number(2.0, "standard deviation of the Gaussian that blurs each step", low=0.1)
     softening: float = _number(0.6, "standard deviation of the one that blurs the field after it", low=0.1)
-    damping: float = _number(0.001, "steps shrink where the mean gradient falls below this, per pixel")
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ class Config:
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     adaptation: AdaptationConfig = AdaptationConfig()
+    refinement: RefinementConfig = RefinementConfig()
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Plain sections and values, ready for JSON."""
@@ -179,7 +183,9 @@ def preset(name: str) -> Config:
     texts = preset_texts()
     if name not in texts:
         raise UsageError(unknown_name("preset", name, texts))
-    return Config().override(tomllib.loads(texts[name]), source=f"preset {name}")
+    values = tomllib.loads(texts[name])
+    base = values.pop("base", None)
+    return (preset(base) if base else Config()).override(values, source=f"preset {name}")
 
 
 def read_parameters(path: Path) -> tuple[Config, set[str]]:

@@ -33,12 +33,15 @@ class LocalCorrelation:
         self.precision = (square - self.mean.square()).clamp_min_(0).add_(floor).reciprocal_()
         self.parts = fixed.new_empty(len(fixed), 3, *fixed.shape[1:])
 
-    def __call__(self, warped: Tensor) -> tuple[Tensor, Tensor]:
-        """The similarity (B,) in [-1, 1], and its derivative by each pixel of ``warped``, (B, C, H, W).
+    def __call__(self, warped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The similarity (B,), its derivative by each pixel of ``warped``, and the size of its second, (B, C, H, W) each.
 
-        With window means m, precisions p = 1 / variance, A = sqrt(p_fixed p_warped) and B = correlation * p_warped, it
-        is fixed * S(A) - warped * S(B) - S(A m_fixed - B m_warped), where S sums, for each pixel, over all windows that
-        contain it, each divided by its number of pixels (after Hermosillo et al. 2002, doi:10.1023/A:1020830525823).
+        Correlation is (covariance + floor) / sqrt(v_fixed v_warped) with variances v that include the floor, so an image
+        agrees with itself everywhere, flat parts included, and is in equilibrium. With A = 1 / sqrt(v_fixed v_warped) and
+        B = correlation / v_warped, the derivative is fixed * S(A) - warped * S(B) - S(A m_fixed - B m_warped), where m
+        are the windows' means and S sums, for each pixel, over all windows that contain it, each divided by its number
+        of pixels (after Hermosillo et al. 2002, doi:10.1023/A:1020830525823). The second is S(A), that of a sum of
+        squares of normalised images.
         """
         self.parts[:, 0] = warped
         torch.mul(warped, warped, out=self.parts[:, 1])
@@ -51,7 +54,7 @@ class LocalCorrelation:
         offset = torch.addcmul(b * mean, a, self.mean, value=-1)
         by_fixed, by_warped, offset = self._scatter(torch.cat([a, b, offset], 1).mul_(self.outer)).chunk(3, 1)
         slope = torch.addcmul(offset, self.fixed, by_fixed).addcmul_(warped, by_warped, value=-1)
-        return correlation.mul_(self.weights).sum((1, 2, 3)), slope
+        return correlation.mul_(self.weights).sum((1, 2, 3)), slope, by_fixed
 
     def _means(self, x: Tensor) -> Tensor:
         return self._gather(x).mul_(self.per_pixel)

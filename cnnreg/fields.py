@@ -106,7 +106,9 @@ class Warper:
         if batch > 1 or self.strips == 1:
             return F.grid_sample(image, points.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
         points = points.view(2, self.strips, -1, width).permute(1, 2, 3, 0)
-        strips = F.grid_sample(image.expand(self.strips, -1, -1, -1), points, padding_mode="border", align_corners=False)
+        strips = F.grid_sample(
+            image.expand(self.strips, -1, -1, -1), points, padding_mode="border", align_corners=False
+        )
         return strips.transpose(0, 1).reshape(1, channels, height, width)
 
 

@@ -1,8 +1,8 @@
 """One-shot registration on the field itself: coarse to fine, by small smooth steps that are composed.
 
-Each step climbs the local correlation of the images and of their edges: the gradient, blurred, at a pace set by one
-number per pair, nowhere longer than a pixel or so. Such steps are diffeomorphic, and so is what they compose to
-(greedy diffeomorphic registration: Christensen et al. 1996, doi:10.1109/83.536892).
+Each iteration takes a damped Newton step towards a higher local correlation of the images and of their edges, blurs it,
+caps its length, and composes it with the field (greedy diffeomorphic registration: Christensen et al. 1996,
+doi:10.1109/83.536892). Steps that small and smooth have no folds, and so has what they compose to.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ COARSEST = 32  # pixels of the shortest side
 DECISIVE = 64  # pixels of the shortest side: here the starts compete, and from here on edges are seen
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
 FINE = 256  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
+UNHURRIED = 50  # iterations: more of them take smaller steps along the same way
+TINY = 1e-20  # where nothing is steep, nothing moves
 EDGE_GAIN = 4.0  # brings gradients of intensities in [0, 1] to that range
 
 
@@ -45,16 +48,18 @@ def refine(
     *,
     steps: int,
     config: RefinementConfig,
-    on_step: Callable[[int], None] = unwatched,
+    on_step: Callable[[int, Tensor], None] = unwatched,
 ) -> Refinement:
     """Register ``moving`` to ``fixed``, (B, 1, H, W) each in [0, 1], in ``steps`` iterations in all.
 
-    The coarsest level starts from the identity. At the first level of 64 pixels, what it found competes with the identity
-    itself and with ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy.
+    Levels of less than 64 pixels start from the identity. At the first of 64, what they found competes with the identity
+    itself and with ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy. The pairs of a
+    batch do not influence each other. ``on_step`` is told the number of iterations done and the last energy (B,).
     """
     levels = _pyramid(fixed, moving, config)
     counts = split(steps, len(levels))
     decisive = max((level for level, one in enumerate(levels) if one.side >= DECISIVE), default=0)
+    pace = config.pace * min(1.0, (UNHURRIED / max(steps, 1)) ** 0.5)
     field = levels[-1].identity
     winner, names = torch.zeros(len(fixed), dtype=torch.long, device=fixed.device), ["identity"]
     energies: list[Tensor] = []
@@ -69,8 +74,10 @@ def refine(
                 if len(names) > 1:
                     winner = torch.stack([levels[level].energy(one) for one in fields]).argmin(0)
                 field = fields[winner, torch.arange(len(fixed), device=fixed.device)]
-            field, history = climb(levels[level], field, counts[level], config)
-            energies += history
+            for energy, moved in climb(levels[level], field, counts[level], config, pace=pace):
+                field = moved
+                energies.append(energy)
+                on_step(len(energies), energy)
             if level:
                 field = _prolong(field, levels[level], levels[level - 1])
         field = levels[0].to_pixels(field)[..., : fixed.shape[2], : fixed.shape[3]]
@@ -78,22 +85,21 @@ def refine(
     return Refinement(unfold(field), [names[i] for i in winner.tolist()], torch.stack(energies), sizes)
 
 
-def climb(level: "Level", field: Tensor, steps: int, config: RefinementConfig) -> tuple[Tensor, list[Tensor]]:
-    """``steps`` iterations on one level, from ``field`` on; also the energy (B,) before each of them."""
+def climb(
+    level: "Level", field: Tensor, steps: int, config: RefinementConfig, *, pace: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The iterations on one level, from ``field`` on: yields the energy (B,) before each, and the field after it."""
     warp_field = Warper(field)
     smooth, soften = (Blur(field, sigma / level.cell) for sigma in (config.smoothing, config.softening))
-    energies: list[Tensor] = []
-    mean_square = field.new_zeros(len(field), 1, 1, 1)
-    for step in range(steps):
+    for _ in range(steps):
         warped = level.warp(level.moving, level.to_pixels(field))
-        similarity, slope = level.similarity(warped)
-        energies.append(-similarity)
-        force = smooth(level.to_cells(_dot_gradient(slope, warped)))
-        mean_square += (force.square().mean((1, 2, 3), keepdim=True) - mean_square) / (step + 1)
-        update = force * (config.pace / (mean_square.sqrt() + config.damping / level.pixels))
-        update *= config.longest / torch.hypot(update[:, :1], update[:, 1:]).clamp_min_(config.longest)
+        similarity, slope, curvature = level.similarity(warped)
+        downhill, steepness = smooth(level.to_cells(_by_displacement(slope, curvature, warped))).split((2, 1), 1)
+        update = downhill / (steepness + config.damping * steepness.mean((2, 3), keepdim=True) + TINY)
+        length = torch.hypot(update[:, :1], update[:, 1:])
+        update *= (config.longest / length).clamp_(max=pace)
         field = soften(warp_field(field, update / level.cell).add_(update))
-    return field, energies
+        yield -similarity, field
 
 
 class Level:
@@ -120,8 +126,10 @@ class Level:
         self.identity = self.to_cells(fixed.new_zeros(len(fixed), 2, *self.size))
 
     def energy(self, field: Tensor) -> Tensor:
-        """Minus the similarity, (B,)."""
-        return -self.similarity(self.warp(self.moving, self.to_pixels(field)))[0]
+        """Minus the similarity, plus half the mean squared gradient of the field, (B,): what the starts are judged by."""
+        down, right = field[:, :, 1:] - field[:, :, :-1], field[..., 1:] - field[..., :-1]
+        roughness = down.square().sum(1).mean((1, 2)) + right.square().sum(1).mean((1, 2))
+        return roughness / 2 / self.cell**2 - self.similarity(self.warp(self.moving, self.to_pixels(field)))[0]
 
     def to_cells(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, self.cell) if self.cell > 1 else x
@@ -136,7 +144,7 @@ def split(steps: int, levels: int) -> list[int]:
     """Iterations of each level, finest first; a finest level of less than two goes to the next."""
     shares = [SHARES[min(level, len(SHARES) - 1)] for level in range(levels)]
     ends = [round(steps * sum(shares[level:]) / sum(shares)) for level in range(levels + 1)]
-    counts = [a - b for a, b in zip(ends, ends[1:], strict=False)]
+    counts = [a - b for a, b in pairwise(ends)]
     if levels > 1 and counts[0] < 2:
         counts[1] += counts[0]
         counts[0] = 0
@@ -197,12 +205,16 @@ def _edges(image: Tensor) -> Tensor:
     return torch.hypot(down, right).mul_(EDGE_GAIN / 2)
 
 
-def _dot_gradient(slope: Tensor, warped: Tensor) -> Tensor:
-    """Sum over the channels of the slope times the image's gradient: (B, 2, h, w)."""
+def _by_displacement(slope: Tensor, curvature: Tensor, warped: Tensor) -> Tensor:
+    """Derivative of the similarity by the displacement, rows and columns, and the size of its second: (B, 3, h, w).
+
+    The second is Gauss and Newton's: curvature times squared image gradient, summed over the channels like the first.
+    """
     padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    return torch.stack([(slope * down).sum(1), (slope * right).sum(1)], 1) / 2
+    steep = (down.square() + right.square()).mul_(0.5)
+    return torch.stack([(slope * down).sum(1), (slope * right).sum(1), (curvature * steep).sum(1)], 1).mul_(0.5)
 
 
 class Blur:
