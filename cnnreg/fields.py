@@ -117,16 +117,40 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
     return second + warp(first, second)
 
 
-def invert(field: Tensor, *, iterations: int = 50) -> tuple[Tensor, Tensor]:
-    """The field v with p + v(p) + field(p + v(p)) = p, and the length of what is left of it, (B, H, W) in pixels.
+def invert(field: Tensor, points: Tensor | None = None, *, iterations: int = 25) -> tuple[Tensor, Tensor]:
+    """The field v with q + v(q) + field(q + v(q)) = q, and the length of what is left of that, (B, H, W) in pixels.
 
-    Fixed-point iteration v <- -field(p + v), which converges where the field is a contraction (Chen et al. 2008,
-    doi:10.1118/1.2816107). Near the rim, where p has no origin in the image, the residual says so.
+    Newton's iteration at every point; where a step does not help, half of it is tried next (fixed-point iteration, as in
+    Chen et al. 2008, doi:10.1118/1.2816107, needs a contraction, which strong compression is not). Near the rim, where
+    q has no origin in the image, the residual says so.
+
+    Args:
+        field: (B, 2, h, w).
+        points: q, (B, 2, H, W) in pixels of the field; by default its own pixels.
     """
-    inverse = -field
+    goal = pixel_grid(field).expand_as(field) if points is None else points
+    slopes = [torch.gradient(field, dim=axis)[0] for axis in (-2, -1)]
+    table = torch.cat([field, *slopes], 1)
+
+    def look(origin: Tensor) -> tuple[Tensor, Tensor]:
+        at = sample(table, origin)
+        return origin + at[:, :2] - goal, at[:, 2:]
+
+    origin = goal - sample(field, goal)
+    rest, slope = look(origin)
+    share = torch.ones_like(rest[:, :1])
     for _ in range(iterations):
-        inverse = -warp(field, inverse)
-    return inverse, compose(field, inverse).norm(dim=1)
+        a, c, b, d = slope.unbind(1)  # of rows and columns, along rows; then along columns
+        determinant = ((1 + a) * (1 + d) - b * c).clamp_min(0.05)
+        y, x = rest.unbind(1)
+        newton = torch.stack([((1 + d) * y - b * x) / determinant, ((1 + a) * x - c * y) / determinant], 1)
+        trial = origin - share * newton
+        left, turn = look(trial)
+        better = left.norm(dim=1, keepdim=True) < rest.norm(dim=1, keepdim=True)
+        origin, rest = torch.where(better, trial, origin), torch.where(better, left, rest)
+        slope = torch.where(better, turn, slope)
+        share = torch.where(better, (2 * share).clamp_max(1), share / 2)
+    return origin - goal, rest.norm(dim=1)
 
 
 def jacobian_determinant(field: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The picture of a registration, good enough for a slide. Drawn with Pillow, which starts faster than Matplotlib."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from cnnreg.metrics import contour
 Array = NDArray[Any]
 
 PANEL, GAP, TITLE, MARGIN = 340, 14, 26, 20  # pixels
+CURVE = 110  # pixels: height of the energy's curve
+CURVE_INK = (186, 30, 40)
 INK, PAPER, MUTED = (25, 28, 33), (255, 255, 255), (105, 112, 122)
 FIXED_INK, MOVING_INK = (255, 214, 0), (0, 200, 255)  # outlines of label maps
 
@@ -26,13 +30,15 @@ def draw_registration(
     outlines: tuple[Array, Array, Array] | None,
     heading: str,
     caption: list[str],
+    energies: Sequence[tuple[float, int]] = (),
 ) -> PILImage.Image:
-    """Nine panels: images, overlays and grid, differences and Jacobian.
+    """Nine panels: images, overlays and grid, differences and Jacobian; below them the energy by iteration.
 
     Args:
         fixed, moving, warped: (H, W) in [0, 1], on the fixed grid.
         field: (2, H, W) in pixels. jacobian: (H, W).
         outlines: label maps (fixed, moving, warped) whose borders are drawn on the overlays.
+        energies: of each iteration, with the pixels of the image that make one of the level's along each side.
     """
     spread = max(float(np.quantile(np.abs(fixed - moving), 0.995)), 1e-3)
     segs = outlines or (None, None, None)
@@ -47,19 +53,21 @@ def draw_registration(
         (f"fixed - warped (±{spread:.2f})", _diverging((fixed - warped) / spread)),
         ("area: blue shrinks to 1/2, red grows x2, black folds", _area(jacobian)),
     ]
-    return _sheet(panels, heading, caption)
+    return _sheet(panels, heading, caption, energies)
 
 
-def _sheet(panels: list[tuple[str, Array]], heading: str, caption: list[str]) -> PILImage.Image:
+def _sheet(
+    panels: list[tuple[str, Array]], heading: str, caption: list[str], energies: Sequence[tuple[float, int]]
+) -> PILImage.Image:
     height, width = panels[0][1].shape[:2]
     scale = PANEL / max(height, width)
     size = (max(round(width * scale), 40), max(round(height * scale), 40))
     columns, rows = 3, -(-len(panels) // 3)
     cell = (PANEL + GAP, size[1] + TITLE + GAP)
     top, line = MARGIN + 44, 22
-    sheet = PILImage.new(
-        "RGB", (2 * MARGIN + columns * cell[0] - GAP, top + rows * cell[1] + line * len(caption) + MARGIN), PAPER
-    )
+    curve = top + rows * cell[1]
+    bottom = curve + (CURVE + 3 * GAP if len(energies) > 1 else 0)
+    sheet = PILImage.new("RGB", (2 * MARGIN + columns * cell[0] - GAP, bottom + line * len(caption) + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN), heading, fill=INK, font=ImageFont.load_default(22))
     small = ImageFont.load_default(14)
@@ -74,9 +82,35 @@ def _sheet(panels: list[tuple[str, Array]], heading: str, caption: list[str]) ->
             else PILImage.fromarray(pixels).resize(size, smooth)
         )
         sheet.paste(image, (x + (PANEL - size[0]) // 2, y + TITLE - 4))
+    if len(energies) > 1:
+        _curve(draw, (MARGIN, curve, sheet.width - MARGIN, curve + CURVE), energies)
     for number, text in enumerate(caption):
-        draw.text((MARGIN, top + rows * cell[1] + number * line), text, fill=MUTED, font=ImageFont.load_default(15))
+        draw.text((MARGIN, bottom + number * line), text, fill=MUTED, font=ImageFont.load_default(15))
     return sheet
+
+
+def _curve(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], energies: Sequence[tuple[float, int]]) -> None:
+    """The energy by iteration, each resolution level on a scale of its own: energies of two levels do not compare."""
+    left, top, right, bottom = box
+    small = ImageFont.load_default(13)
+    draw.text((left, top), "energy by iteration", fill=INK, font=ImageFont.load_default(14))
+    top += TITLE
+    draw.rectangle((left, top, right, bottom), outline=MUTED)
+    start = 0
+    for level, group in groupby(energies, key=lambda item: item[1]):
+        values = np.array([value for value, _ in group])
+        x = left + (right - left) * (start + 0.5 + np.arange(len(values))) / len(energies)
+        y = bottom - 8 - (bottom - top - 34) * (values - values.min()) / max(float(np.ptp(values)), 1e-12)
+        points = list(zip(x.tolist(), y.tolist(), strict=True))
+        edge = left + (right - left) * start / len(energies)
+        draw.line(((edge, top), (edge, bottom)), fill=MUTED)
+        draw.line(points, fill=CURVE_INK, width=2) if len(points) > 1 else draw.circle(points[0], 2, fill=CURVE_INK)
+        name = f"1/{level}" if level > 1 else "full size"
+        ends = f"{values[0]:.3f} to {values[-1]:.3f}" if len(values) > 1 else f"{values[0]:.3f}"
+        width = (right - left) * len(values) / len(energies)
+        title = next((t for t in (f"{name}: {ends}", name) if draw.textlength(t, font=small) < width - 8), "")
+        draw.text((edge + 6, top + 4), title, fill=MUTED, font=small)
+        start += len(values)
 
 
 def _grey(image: Array) -> Array:

@@ -13,16 +13,21 @@ from cnnreg.files import claim, sha256
 from cnnreg.image import suffix_for, write_field, write_image
 from cnnreg.modelstore import Model
 from cnnreg.picture import draw_registration
-from cnnreg.pipeline.registration import Registration
+from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.system import versions
 from cnnreg.tables import summary
 from cnnreg.transform import warp_labels
 
 SCHEMA_VERSION = 1
-FIELD, REPORT, PICTURE = "field.mha", "report.json", "report.png"
+FIELD, INVERSE, REPORT, PICTURE = "field.mha", "inverse.mha", "report.json", "report.png"
 FIELD_CONVENTION = (
     "ITK displacement field on the fixed image's grid; (x, y) components in the fixed image's physical units; "
     "a point p of the fixed image lies at p + field(p) in the moving image"
+)
+STARTS = {"network": "the prediction", "identity": "the identity", "coarse": "a coarse search"}
+INVERSE_CONVENTION = (
+    "ITK displacement field on the moving image's grid; (x, y) components in the moving image's physical units; "
+    "a point q of the moving image lies at q + inverse(q) in the fixed image"
 )
 
 
@@ -41,7 +46,7 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def _results(folder: Path) -> list[Path]:
-    names = [folder / name for name in (FIELD, REPORT, PICTURE)]
+    names = [folder / name for name in (FIELD, INVERSE, REPORT, PICTURE)]
     return [p for p in (*names, *sorted(folder.glob("warped.*"))) if p.is_file()]
 
 
@@ -50,7 +55,7 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
     start = time.perf_counter()
     grid = result.pair.fixed.grid
     warped_name = f"warped{suffix_for(result.warped, grid)}"
-    names = [warped_name, FIELD, REPORT, PICTURE]
+    names = [warped_name, FIELD, *([INVERSE] if result.inverse else []), REPORT, PICTURE]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
@@ -59,6 +64,8 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
     try:
         write_image(result.warped, staging / warped_name)
         write_field(result.field[0].numpy(), grid, staging / FIELD)
+        if result.inverse:
+            write_field(result.inverse.field[0].numpy(), result.pair.moving.grid, staging / INVERSE)
         picture(result).save(staging / PICTURE, compress_level=2)  # zlib at 6 takes as long as all the rest
         result.seconds["write"] = time.perf_counter() - start
         report = describe(result, command=command, files=[str(folder / name) for name in names])
@@ -81,6 +88,10 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
     inputs |= {"seg_fixed": result.files.seg_fixed, "seg_moving": result.files.seg_moving}
     if result.points:
         inputs |= {"points_fixed": result.points[0], "points_moving": result.points[1]}
+    one_shot = result.one_shot
+    adaptation: dict[str, Any] = {"steps": config.adaptation.steps, "target": config.adaptation.target}
+    if one_shot:
+        adaptation |= {"start": one_shot.start, "best_step": one_shot.best_step, "history": one_shot.history}
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,
@@ -92,9 +103,22 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
         "versions": versions(),
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
         "field": {"file": FIELD, "convention": FIELD_CONVENTION},
+        **({"inverse": _describe_inverse(result.inverse)} if result.inverse else {}),
         "metrics": result.measures,
-        "adaptation": {"steps": config.adaptation.steps, "best_step": result.best_step, "history": result.history},
+        "adaptation": adaptation,
         "files": files,
+    }
+
+
+def _describe_inverse(inverse: Inverse) -> dict[str, Any]:
+    """How far there and back ends from where it began, over the pixels that come from the fixed image."""
+    residual = inverse.residual[inverse.covered]
+    return {
+        "file": INVERSE,
+        "convention": INVERSE_CONVENTION,
+        "covered_percent": 100 * inverse.covered.float().mean().item(),
+        "residual_mean_px": residual.mean().item() if len(residual) else None,
+        "residual_max_px": residual.max().item() if len(residual) else None,
     }
 
 
@@ -107,6 +131,16 @@ def describe_model(model: Model) -> dict[str, Any]:
     }
 
 
+def how(result: Registration) -> str:
+    """What was done to the pair, in a few words."""
+    if not result.one_shot:
+        return "prediction only"
+    steps, target = result.setup.config.adaptation.steps, result.setup.config.adaptation.target
+    if target == "weights":
+        return f"{steps} one-shot steps on the weights, best {result.one_shot.best_step}"
+    return f"{steps} one-shot steps on the field from {STARTS[result.one_shot.start]}"
+
+
 def picture(result: Registration) -> Any:
     """The nine panels of :func:`cnnreg.picture.draw_registration` for a result."""
     pair, field, grid = result.pair, result.field, result.pair.fixed.grid
@@ -114,8 +148,6 @@ def picture(result: Registration) -> Any:
     if pair.seg_fixed is not None and pair.seg_moving is not None:
         before = warp_labels(pair.seg_moving, pair.moving.grid, field * 0, grid)
         outlines = (pair.seg_fixed, before, warp_labels(pair.seg_moving, pair.moving.grid, field, grid))
-    steps = result.setup.config.adaptation.steps
-    how = f"{steps} one-shot steps" if steps else "prediction only"
     width, height = grid.size[::-1]
     return draw_registration(
         fixed=pair.fixed_input[0, 0].numpy(),
@@ -126,7 +158,10 @@ def picture(result: Registration) -> Any:
         outlines=outlines,
         heading=f"{result.files.moving.name} laid onto {result.files.fixed.name}",
         caption=[
-            f"model {result.model.card.name}, {how}, {width} x {height} pixels, {result.device}",
+            f"model {result.model.card.name}, {how(result)}, {width} x {height} pixels, {result.device}",
             summary(result.measures),
         ],
+        energies=[(terms["total"], int(terms.get("level", 1))) for terms in result.one_shot.history]
+        if result.one_shot
+        else [],
     )

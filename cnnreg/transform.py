@@ -21,6 +21,22 @@ def source_points(field: Tensor, grid: Grid, source: Grid) -> Tensor:
     return torch.einsum("ij,bjhw->bihw", matrix, points) + offset.view(1, 2, 1, 1)
 
 
+def invert_field(field: Tensor, grid: Grid, source: Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """The way back from the moving image's grid, ``source``, to the fixed image's, ``grid``, on which ``field`` lives.
+
+    Returns:
+        The inverse field (1, 2, h, w) in pixels of ``source``; its residual (h, w) in pixels of ``grid``: how far there and
+        back is from where it began; and whether the way back ends in the fixed image, (h, w).
+    """
+    identity = torch.zeros(1, 2, *source.size)
+    points = source_points(identity, source, grid)
+    back, residual = fields.invert(field, points)
+    origin = points + back
+    matrix, offset = (torch.from_numpy(a).to(origin) for a in index_map(grid, source))
+    moved = torch.einsum("ij,bjhw->bihw", matrix, origin) + offset.view(1, 2, 1, 1) if grid != source else origin
+    return moved - fields.pixel_grid(identity), residual[0], fields.inside(origin, grid.size)[0]
+
+
 def warp_image(image: Image, field: Tensor, grid: Grid, *, labels: bool = False) -> Image:
     """Resample ``image``, once, onto ``grid`` through ``field`` (1, 2, H, W): own type, range and channels.
 

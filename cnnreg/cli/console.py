@@ -89,7 +89,9 @@ def tracker(*, quiet: bool) -> Any:
 def energy_display(steps: int, *, quiet: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """Shows (step, terms of the energy) of a one-shot adaptation as a bar."""
     with progress("adapting", steps, quiet=quiet) as update:
-        yield lambda step, terms: update(advance=int(step > 0), note=f"energy {terms['total']:.5f}")
+        yield lambda step, terms: update(
+            advance=int(step > 0), note=f"energy {terms['total']:.5f}" if "total" in terms else None
+        )
 
 
 @contextmanager

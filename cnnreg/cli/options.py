@@ -15,9 +15,7 @@ FixedImage = Annotated[Path, typer.Argument(metavar="FIXED", help="The image tha
 MovingImage = Annotated[
     Path, typer.Argument(metavar="MOVING", help="The image that is laid onto it.", show_default=False)
 ]
-ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="Name ('cnnreg models list'), folder, or none: random weights.")
-]
+ModelName = Annotated[str, typer.Option("--model", "-m", help="Name ('cnnreg models list'), folder, or none.")]
 Preset = Annotated[
     str | None, typer.Option("--preset", help="Parameters by name ('cnnreg presets list').", show_default="default")
 ]

@@ -32,6 +32,7 @@ def register(
     points_fixed: options.PointsFixed = None,
     points_moving: options.PointsMoving = None,
     slice_index: options.Slice = None,
+    inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back, inverse.mha, too.")] = False,
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
@@ -39,7 +40,7 @@ def register(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Lay MOVING onto FIXED: predict the deformation, adapt the network to the pair, warp, report.
+    """Lay MOVING onto FIXED: predict the deformation, adapt it to the pair, warp, report.
 
     Writes warped.<ext>, field.mha, report.json and report.png.
     """
@@ -56,7 +57,7 @@ def register(
     )
     steps = setup.config.adaptation.steps
     if model == "none" and not steps:
-        raise UsageError("--model none starts from random weights, which predict nothing: give --adapt N")
+        raise UsageError("without a model nothing is predicted: give --adapt N")
     from cnnreg.dataset import PairFiles
     from cnnreg.pipeline.registration import register as run
     from cnnreg.report import REPORT, claim_folder, write_registration
@@ -65,7 +66,7 @@ def register(
     files = PairFiles(fixed, moving, seg_fixed, seg_moving)
     points = (points_fixed, points_moving) if points_fixed and points_moving else None
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
-        result = run(files, setup, points=points, slice_index=slice_index, on_step=on_step)
+        result = run(files, setup, points=points, slice_index=slice_index, inverse=inverse, on_step=on_step)
     written = write_registration(result, folder, command=sys.argv)
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
@@ -122,12 +123,11 @@ def adapt(
 
 def _show(result: "Registration", written: list[Path]) -> None:
     """The table of a registration, what may surprise, and the files."""
+    from cnnreg.report import how
     from cnnreg.tables import rows
 
-    steps = result.setup.config.adaptation.steps
-    how = f"{steps} one-shot steps, best {result.best_step}" if steps else "prediction only"
     names = f"{result.files.moving.name} onto {result.files.fixed.name}"
-    title = f"{names}: model {result.model.card.name}, {how}, {result.device}"
+    title = f"{names}: model {result.model.card.name}, {how(result)}, {result.device}"
     console.print_table(title, list(result.measures), rows(result.measures))
     for note in _notes(result):
         console.say(note)

@@ -1,5 +1,6 @@
 """``cnnreg register``: two image files in, a registered pair out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,16 +8,37 @@ import torch
 from torch import Tensor
 
 from cnnreg.adaptation import Terms, adapt
-from cnnreg.config import InputConfig
+from cnnreg.config import Config, InputConfig
 from cnnreg.dataset import Pair, PairFiles, Points, load_pair, make_pair, read_landmarks
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import resize
 from cnnreg.image import Image
 from cnnreg.modelstore import Model
+from cnnreg.network import RegistrationNetwork
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
-from cnnreg.transform import warp_image
+from cnnreg.refinement import refine
+from cnnreg.transform import invert_field, warp_image
 from cnnreg.watching import unwatched
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """What the iterations on the pair came to."""
+
+    field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels
+    start: str  # "network"; or, of the field, "identity" or "coarse" where the network's prediction was not the best
+    best_step: int
+    history: list[Terms]  # the energy before each iteration; of weights also after the last
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """From the moving to the fixed image."""
+
+    field: Tensor  # (1, 2, h, w) on the moving grid, in its pixels
+    residual: Tensor  # (h, w): distance to the starting point after there and back, in pixels of the fixed grid
+    covered: Tensor  # (h, w): whether the pixel has an origin in the fixed image
 
 
 @dataclass(frozen=True)
@@ -28,9 +50,9 @@ class Registration:
     pair: Pair
     field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels
     warped: Image
-    measures: dict[str, Measures]  # before, prediction, adaptation
-    history: list[Terms]
-    best_step: int
+    inverse: Inverse | None
+    measures: dict[str, Measures]  # before, prediction (with a model), adaptation (with iterations)
+    one_shot: OneShot | None
     model: Model
     setup: Setup  # with the configuration as it was resolved
     device: str
@@ -44,11 +66,12 @@ def register(
     *,
     points: tuple[Path, Path] | None = None,
     slice_index: int | None = None,
+    inverse: bool = False,
     on_step: Watch = unwatched,
 ) -> Registration:
-    """Predict with the network, adapt it to the pair if asked to, warp once, measure.
+    """Predict with the network, adapt prediction or network to the pair if asked to, warp once, measure.
 
-    ``points`` are two files of landmarks, of the fixed and of the moving image.
+    ``points`` are two files of landmarks, of the fixed and of the moving image. With ``inverse`` the way back, too.
     """
     watch = Stopwatch()
     device, threads = resolve_device(setup.device), use_threads(setup.threads)
@@ -58,39 +81,71 @@ def register(
         pair = load_pair(files, config.input, slice_index=slice_index)
         evidence = gather(pair, read_landmarks(*points) if points else None)
         inputs = working_inputs(pair, config, device)
-    size = pair.fixed.grid.size
+    measures = {}
     with watch("predict"), torch.no_grad():
         network = model.network.to(device)
-        field = resize(network(*inputs), size).cpu()
+        prediction = resize(network(*inputs), pair.fixed.grid.size)
     with watch("measure"):
-        measures = {"before": measure(evidence, None), "prediction": measure(evidence, field)}
-    history: list[Terms] = []
-    best_step = 0
+        measures["before"] = measure(evidence, None)
+        if setup.model != "none" or config.adaptation.target == "weights":
+            measures["prediction"] = measure(evidence, prediction.cpu())
+    one_shot = None
     if config.adaptation.steps:
-        with watch("adapt"), torch.no_grad():
-            adapted = adapt(network, [inputs], config=config, on_step=on_step)
-            field = resize(adapted.network(*inputs), size).cpu()
-            history, best_step = adapted.history, adapted.best_step
+        with watch("adapt"):
+            if config.adaptation.target == "weights":
+                one_shot = _adapt_weights(network, inputs, pair.fixed.grid.size, config, on_step)
+            else:
+                starts = {"network": prediction} if setup.model != "none" else {}
+                one_shot = _refine_field(pair, starts, config, on_step, device)
         with watch("measure"):
-            measures["adaptation"] = measure(evidence, field)
+            measures["adaptation"] = measure(evidence, one_shot.field)
+    field = one_shot.field if one_shot else prediction.cpu()
     with watch("warp"):
         warped = warp_image(pair.moving, field, pair.fixed.grid)
-    resolved = replace(setup, config=config)
+    back = None
+    if inverse:
+        with watch("invert"):
+            back = Inverse(*invert_field(field, pair.fixed.grid, pair.moving.grid))
     return Registration(
         files,
         points,
         pair,
         field,
         warped,
+        back,
         measures,
-        history,
-        best_step,
+        one_shot,
         model,
-        resolved,
+        replace(setup, config=config),
         device,
         threads,
         watch.seconds,
     )
+
+
+def _adapt_weights(
+    network: RegistrationNetwork, inputs: tuple[Tensor, Tensor], size: tuple[int, int], config: Config, on_step: Watch
+) -> OneShot:
+    with torch.no_grad():
+        adapted = adapt(network, [inputs], config=config, on_step=on_step)
+        field = resize(adapted.network(*inputs), size).cpu()
+    return OneShot(field, "network", adapted.best_step, adapted.history)
+
+
+def _refine_field(pair: Pair, starts: Mapping[str, Tensor], config: Config, on_step: Watch, device: str) -> OneShot:
+    """At the images' own size, whatever the network saw."""
+
+    def tell(done: int, energy: Tensor) -> None:  # a GPU is not made to wait for a number to show
+        on_step(done, {"total": energy.mean().item()} if device == "cpu" else {})
+
+    steps = config.adaptation.steps
+    images = pair.fixed_input.to(device), pair.moving_input.to(device)
+    refined = refine(*images, starts, steps=steps, config=config.refinement, on_step=tell)
+    energies = refined.energies[:, 0].tolist()
+    history: list[Terms] = [
+        {"total": energy, "level": float(level)} for energy, level in zip(energies, refined.levels, strict=True)
+    ]
+    return OneShot(refined.field.cpu(), refined.start[0], steps, history)
 
 
 def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:

@@ -52,7 +52,16 @@ def load(setup: Setup) -> tuple[Model, Config]:
     config = setup.config
     if setup.model == "none":
         network = build_network(config.network, seed=setup.seed).eval()
-        return Model(Card("none", "random weights", config.network, config.input, sha256=""), network), config
+        return Model(
+            Card(
+                "none",
+                "no model: random weights, or the field from the identity",
+                config.network,
+                config.input,
+                sha256="",
+            ),
+            network,
+        ), config
     model = modelstore.load_model(modelstore.find(setup.model))
     for section in ("network", "input"):
         if section in setup.sections and getattr(config, section) != getattr(model.card, section):
