@@ -123,12 +123,12 @@ class RefinementConfig(Section):
     """One-shot iterations on the field (adaptation.target = "field"); lengths in pixels of each resolution level."""
 
     window: int = _number(20, "side of the windows of the local correlation", low=3)
-    floor: float = _number(1e-4, "added to each window's variance, of intensities in [0, 1]", low=1e-8)
-    edges: float = _number(0.4, "weight of the edges (gradient magnitude) beside the intensities", high=1)
-    pace: float = _number(2.0, "share of a damped Newton step that an iteration takes", low=0.01)
-    damping: float = _number(1.0, "added to the curvature that divides the gradient, in units of its mean", low=0.01)
+    floor: float = _number(5e-4, "added to each window's variance, of intensities in [0, 1]", low=1e-8)
+    edges: float = _number(0.3, "weight of the edges (gradient magnitude) beside the intensities", high=1)
+    pace: float = _number(1.0, "share of a damped Newton step that an iteration takes", low=0.01, high=2)
+    damping: float = _number(0.2, "added to the curvature that divides the gradient, in units of its mean", low=0.01)
     longest: float = _number(1.0, "no step is longer than this", low=0.01, high=2)
-    smoothing: float = _number(2.0, "standard deviation of the Gaussian that blurs each step", low=0.1)
+    smoothing: float = _number(2.2, "standard deviation of the Gaussian that blurs each step", low=0.1)
     softening: float = _number(0.6, "standard deviation of the one that blurs the field after it", low=0.1)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import torch
@@ -25,7 +25,6 @@ COARSEST = 32  # pixels of the shortest side
 DECISIVE = 64  # pixels of the shortest side: here the starts compete, and from here on edges are seen
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
 FINE = 256  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
-UNHURRIED = 50  # iterations: more of them take smaller steps along the same way
 TINY = 1e-20  # where nothing is steep, nothing moves
 EDGE_GAIN = 4.0  # brings gradients of intensities in [0, 1] to that range
 
@@ -57,9 +56,8 @@ def refine(
     batch do not influence each other. ``on_step`` is told the number of iterations done and the last energy (B,).
     """
     levels = _pyramid(fixed, moving, config)
-    counts = split(steps, len(levels))
+    counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
     decisive = max((level for level, one in enumerate(levels) if one.side >= DECISIVE), default=0)
-    pace = config.pace * min(1.0, (UNHURRIED / max(steps, 1)) ** 0.5)
     field = levels[-1].identity
     winner, names = torch.zeros(len(fixed), dtype=torch.long, device=fixed.device), ["identity"]
     energies: list[Tensor] = []
@@ -80,9 +78,9 @@ def refine(
                 on_step(len(energies), energy)
             if level:
                 field = _prolong(field, levels[level], levels[level - 1])
-        field = levels[0].to_pixels(field)[..., : fixed.shape[2], : fixed.shape[3]]
+        field = levels[0].to_pixels(unfold(field, levels[0]))[..., : fixed.shape[2], : fixed.shape[3]]
     sizes = [2**level for level in reversed(range(len(levels))) for _ in range(counts[level])]
-    return Refinement(unfold(field), [names[i] for i in winner.tolist()], torch.stack(energies), sizes)
+    return Refinement(field.contiguous(), [names[i] for i in winner.tolist()], torch.stack(energies), sizes)
 
 
 def climb(
@@ -92,7 +90,7 @@ def climb(
     warp_field = Warper(field)
     smooth, soften = (Blur(field, sigma / level.cell) for sigma in (config.smoothing, config.softening))
     for _ in range(steps):
-        warped = level.warp(level.moving, level.to_pixels(field))
+        warped = level.warp(field)
         similarity, slope, curvature = level.similarity(warped)
         downhill, steepness = smooth(level.to_cells(_by_displacement(slope, curvature, warped))).split((2, 1), 1)
         update = downhill / (steepness + config.damping * steepness.mean((2, 3), keepdim=True) + TINY)
@@ -110,26 +108,44 @@ class Level:
     """
 
     def __init__(self, fixed: Tensor, moving: Tensor, config: RefinementConfig) -> None:
-        self.side, self.pixels = min(fixed.shape[2:]), fixed[0, 0].numel()
+        self.pair, self.config = (fixed, moving), config
+        self.size, self.side = fixed.shape[2:], min(fixed.shape[2:])
         self.cell = 2 if self.side >= FINE else 1
-        weights = [1.0]
-        if self.side >= DECISIVE and config.edges:
-            fixed, moving = (torch.cat([image, _edges(image)], 1) for image in (fixed, moving))
-            weights = [1 - config.edges, config.edges]
-        center = fixed.mean((2, 3), keepdim=True)
-        self.size, self.moving = fixed.shape[2:], moving - center
-        apart = next((n for n in (4, 2) if self.side >= n * DECISIVE), 1)  # pixels between windows
-        self.similarity = LocalCorrelation(
-            fixed - center, weights, cell=apart, window=config.window, floor=config.floor
-        )
-        self.warp = Warper(fixed)
         self.identity = self.to_cells(fixed.new_zeros(len(fixed), 2, *self.size))
+
+    @cached_property
+    def images(self) -> tuple[Tensor, Tensor]:
+        """What is compared, (B, C, h, w) each, around the mean of the fixed image."""
+        fixed, moving = self.pair
+        if self.sees_edges:
+            fixed, moving = (torch.cat([image, _edges(image)], 1) for image in (fixed, moving))
+        center = fixed.mean((2, 3), keepdim=True)
+        return fixed - center, moving - center
+
+    @cached_property
+    def similarity(self) -> LocalCorrelation:
+        """Of any warped image to the fixed one."""
+        apart = next((n for n in (4, 2) if self.side >= n * DECISIVE), 1)  # pixels between windows
+        weights = [1 - self.config.edges, self.config.edges] if self.sees_edges else [1.0]
+        return LocalCorrelation(self.images[0], weights, cell=apart, window=self.config.window, floor=self.config.floor)
+
+    @cached_property
+    def _warper(self) -> Warper:
+        return Warper(self.pair[0])
+
+    @property
+    def sees_edges(self) -> bool:
+        return self.side >= DECISIVE and self.config.edges > 0
+
+    def warp(self, field: Tensor) -> Tensor:
+        """The moving image pulled back along a field on the cells."""
+        return self._warper(self.images[1], self.to_pixels(field))
 
     def energy(self, field: Tensor) -> Tensor:
         """Minus the similarity, plus half the mean squared gradient of the field, (B,): what the starts are judged by."""
         down, right = field[:, :, 1:] - field[:, :, :-1], field[..., 1:] - field[..., :-1]
         roughness = down.square().sum(1).mean((1, 2)) + right.square().sum(1).mean((1, 2))
-        return roughness / 2 / self.cell**2 - self.similarity(self.warp(self.moving, self.to_pixels(field)))[0]
+        return roughness / 2 / self.cell**2 - self.similarity(self.warp(field))[0]
 
     def to_cells(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, self.cell) if self.cell > 1 else x
@@ -151,18 +167,27 @@ def split(steps: int, levels: int) -> list[int]:
     return counts
 
 
-def unfold(field: Tensor) -> Tensor:
-    """A field (B, 2, h, w) in its own pixels with its folds, and what lies around them, smoothed out.
+def hurry(steps: int) -> float:
+    """What the pace is multiplied by: few iterations take longer steps, and more than 200 take shorter ones.
+
+    Beyond some 200 steps of full length there is little but noise left to gain.
+    """
+    return min(max((50 / max(steps, 1)) ** 0.5, 1.0), 2.0) * min(200 / max(steps, 1), 1.0)
+
+
+def unfold(field: Tensor, level: Level) -> Tensor:
+    """A field on the cells of ``level`` with its folds, and what lies around them, smoothed out.
 
     Steps of a pixel compose without folds, but for the rounding of interpolation at strong compression and at the rim.
     What little there is, is blended with an ever smoother field over an ever wider neighbourhood until none is left.
     """
     for sigma in (1.1**k for k in range(60)):
-        folds = (jacobian_determinant(field) <= 0)[:, None]
+        folds = (jacobian_determinant(level.to_pixels(field)) <= 0)[:, None]
         if not folds.any():
             break
-        near = Blur(field, sigma)(folds.to(field)).mul_(20 * sigma**2).clamp_(max=1)
-        field = torch.lerp(field, Blur(field, sigma)(field), near)
+        blur, folds = Blur(field, sigma), level.to_cells(folds.to(field))
+        near = blur(folds).mul_(20 * (level.cell * sigma) ** 2).clamp_(max=1)
+        field = torch.lerp(field, blur(field), near)
     return field
 
 
@@ -228,7 +253,7 @@ class Blur:
         return self.rows @ (x @ self.columns)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _gaussian(side: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Matrix (side, side) that blurs a row of values."""
     reach = min(math.ceil(3 * sigma), side - 1)

@@ -113,7 +113,7 @@ def make_parameters(box: Path) -> None:
         "flat": "training = 3\n",
         "base": 'base = "papr"\n',
         "syntax": "[training\nsteps = 3\n",
-        "diverge": "[adaptation]\nlearning_rate = 1e30\n",
+        "diverge": '[adaptation]\ntarget = "weights"\nlearning_rate = 1e30\n',
     }
     for name, text in files.items():
         (box / f"{name}.toml").write_text(text)

@@ -36,7 +36,9 @@ def test_what_is_written(cli, pair_files, tiny_model, tmp_path):
     assert report["schema_version"] == 1
     assert report["parameters"]["adaptation"]["steps"] == 3
     assert list(report["metrics"]) == ["before", "prediction", "adaptation"]
-    assert len(report["adaptation"]["history"]) == 4
+    assert report["adaptation"]["target"] == "field"
+    assert report["adaptation"]["start"] in {"identity", "coarse", "network"}
+    assert [list(entry) for entry in report["adaptation"]["history"]] == [["total", "level"]] * 3
     assert report["device"]["used"] in {"cpu", "cuda"}
     assert report["model"]["sha256"] == load_model(tiny_model).card.sha256
     assert {"model", "read", "predict", "adapt", "warp", "measure", "write"} == set(report["seconds"])
@@ -74,7 +76,7 @@ def test_another_pair_in_between_changes_nothing(cli, pair_files, tiny_model, tm
 def test_random_weights_follow_the_seed(cli, pair_files, tmp_path):
     """--model none: the same bytes with the same seed, others with another."""
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run(cli, tmp_path / name, *pair_files, "none", "--adapt", 2, "--seed", seed)
+        run(cli, tmp_path / name, *pair_files, "none", "--adapt", 2, "--seed", seed, "--preset", "paper")
     a, b, c = ((tmp_path / name / "field.mha").read_bytes() for name in "abc")
     assert a == b
     assert a != c
@@ -167,8 +169,7 @@ def test_labels_and_landmarks_before_and_after(cli, tiny_model, tmp_path):
     (tmp_path / "pm.csv").write_text("x,y\n17,22\n37,27\n")
     command = ["--seg-fixed", segs[0], "--seg-moving", segs[1]]
     command += ["--points-fixed", tmp_path / "pf.csv", "--points-moving", tmp_path / "pm.csv"]
-    (tmp_path / "p.toml").write_text("[adaptation]\nlearning_rate = 1e-2\n")
-    report = run(cli, tmp_path / "r", *pair, tiny_model, "--adapt", 60, "-p", tmp_path / "p.toml", *command)
+    report = run(cli, tmp_path / "r", *pair, tiny_model, "--adapt", 20, *command)
     before, after = report["metrics"]["before"], report["metrics"]["adaptation"]
     assert before["landmarks"]["tre_px"] == pytest.approx(np.hypot(2, 3))
     assert after["landmarks"]["tre_px"] < 1
@@ -210,12 +211,13 @@ def test_a_parameter_file_cannot_contradict_the_model(cli, pair_files, tiny_mode
 
 
 def test_adapted_models_are_kept_and_used(cli, pair_files, tiny_model, tmp_path):
-    """adapt writes a model; registering with it equals registering with one-shot steps, and --pairs takes a table."""
+    """adapt writes a model; registering with it equals registering with steps on the weights; --pairs takes a table."""
+    (tmp_path / "weights.toml").write_text('[adaptation]\ntarget = "weights"\n')
     ended = cli("adapt", *pair_files, "--model", tiny_model, "--steps", 8, "-o", tmp_path / "tuned")
     assert ended.code == 0
     assert "energy" in ended.out
     run(cli, tmp_path / "a", *pair_files, tmp_path / "tuned")
-    run(cli, tmp_path / "b", *pair_files, tiny_model, "--adapt", 8)
+    run(cli, tmp_path / "b", *pair_files, tiny_model, "--adapt", 8, "-p", tmp_path / "weights.toml")
     assert (tmp_path / "a" / "field.mha").read_bytes() == (tmp_path / "b" / "field.mha").read_bytes()
     (tmp_path / "pairs.csv").write_text(f"fixed,moving\n{pair_files[0]},{pair_files[1]}\nmoving.png,fixed.png\n")
     command = ["adapt", "--pairs", tmp_path / "pairs.csv", "--model", tiny_model, "-n", 2, "-o", tmp_path / "both"]
