@@ -15,7 +15,6 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-
 Peer = Callable[[np.ndarray, np.ndarray], torch.Tensor]
 
 

@@ -34,14 +34,14 @@ class LocalCorrelation:
         self.parts = fixed.new_empty(len(fixed), 3, *fixed.shape[1:])
 
     def __call__(self, warped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The similarity (B,), its derivative by each pixel of ``warped``, and the size of its second, (B, C, H, W) each.
+        """The similarity (B,), its derivative by each pixel of ``warped`` (B, C, H, W), and the size of its second.
 
-        Correlation is (covariance + floor) / sqrt(v_fixed v_warped) with variances v that include the floor, so an image
-        agrees with itself everywhere, flat parts included, and is in equilibrium. With A = 1 / sqrt(v_fixed v_warped) and
-        B = correlation / v_warped, the derivative is fixed * S(A) - warped * S(B) - S(A m_fixed - B m_warped), where m
-        are the windows' means and S sums, for each pixel, over all windows that contain it, each divided by its number
-        of pixels (after Hermosillo et al. 2002, doi:10.1023/A:1020830525823). The second is S(A), that of a sum of
-        squares of normalised images.
+        Correlation is (covariance + floor) / sqrt(v_fixed v_warped) with variances v that include the floor, so an
+        image agrees with itself everywhere, flat parts included, and is in equilibrium. With A = 1 / sqrt(v_fixed
+        v_warped) and B = correlation / v_warped, the derivative is fixed S(A) - warped S(B) - S(A m_fixed - B m_warped),
+        where m are the windows' means and S sums, for each pixel, over all windows that contain it, each divided by its
+        number of pixels (after Hermosillo et al. 2002, doi:10.1023/A:1020830525823). The second is S(A), as of a sum of
+        squared differences of normalised images.
         """
         self.parts[:, 0] = warped
         torch.mul(warped, warped, out=self.parts[:, 1])
@@ -70,7 +70,7 @@ class LocalCorrelation:
 
 
 def _window_sum(x: Tensor, radius: int, cell: int, dim: int) -> Tensor:
-    """Along ``dim``: for each run of ``cell`` values the sum over it and ``radius`` runs either side, cut off at the ends.
+    """Along ``dim``: for each run of ``cell`` values the sum over it and ``radius`` runs either side, cut off at the rim.
 
     Differences of one running sum: the cost does not grow with the window. One axis at a time, the running sum is never
     longer than a row, and float32 holds it (it does not hold an integral image).

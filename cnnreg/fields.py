@@ -85,8 +85,8 @@ def warp(image: Tensor, field: Tensor, *, mode: str = "bilinear", outside: str =
 class Warper:
     """:func:`warp` for a loop that records no graph: about five times faster, to within 1e-4 of a pixel.
 
-    The identity is formed once, in the coordinates of ``grid_sample``, whose CPU kernel divides its work by images only:
-    a single one is therefore cut into strips. Outside the image the nearest pixel of the rim is taken.
+    The identity is formed once, in the coordinates of ``grid_sample``, whose CPU kernel divides its work by images
+    only: a single one is therefore cut into strips. Outside the image the nearest pixel of the rim is taken.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -120,9 +120,9 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
 def invert(field: Tensor, points: Tensor | None = None, *, iterations: int = 25) -> tuple[Tensor, Tensor]:
     """The field v with q + v(q) + field(q + v(q)) = q, and the length of what is left of that, (B, H, W) in pixels.
 
-    Newton's iteration at every point; where a step does not help, half of it is tried next (fixed-point iteration, as in
-    Chen et al. 2008, doi:10.1118/1.2816107, needs a contraction, which strong compression is not). Near the rim, where
-    q has no origin in the image, the residual says so.
+    Newton's iteration at every point; where a step does not help, half of it is tried next. (Fixed-point iteration, as
+    in Chen et al. 2008, doi:10.1118/1.2816107, needs a contraction, which strong compression is not.) Near the rim,
+    where q has no origin in the image, the residual says so.
 
     Args:
         field: (B, 2, h, w).

@@ -51,9 +51,9 @@ def refine(
 ) -> Refinement:
     """Register ``moving`` to ``fixed``, (B, 1, H, W) each in [0, 1], in ``steps`` iterations in all.
 
-    Levels of less than 64 pixels start from the identity. At the first of 64, what they found competes with the identity
-    itself and with ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy. The pairs of a
-    batch do not influence each other. ``on_step`` is told the number of iterations done and the last energy (B,).
+    Levels of less than 64 pixels start from the identity. At the first of 64, what they found competes with the
+    identity itself and with ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy. The
+    pairs of a batch do not influence each other. ``on_step`` is told the number of iterations done and the last energy.
     """
     levels = _pyramid(fixed, moving, config)
     counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
@@ -78,7 +78,8 @@ def refine(
                 on_step(len(energies), energy)
             if level:
                 field = _prolong(field, levels[level], levels[level - 1])
-        field = levels[0].to_pixels(unfold(field, levels[0]))[..., : fixed.shape[2], : fixed.shape[3]]
+        height, width = fixed.shape[2:]
+        field = levels[0].to_pixels(unfold(field, levels[0], (height, width)))[..., :height, :width]
     sizes = [2**level for level in reversed(range(len(levels))) for _ in range(counts[level])]
     return Refinement(field.contiguous(), [names[i] for i in winner.tolist()], torch.stack(energies), sizes)
 
@@ -88,7 +89,8 @@ def climb(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The iterations on one level, from ``field`` on: yields the energy (B,) before each, and the field after it."""
     warp_field = Warper(field)
-    smooth, soften = (Blur(field, sigma / level.cell) for sigma in (config.smoothing, config.softening))
+    softening = config.softening * min(pace / config.pace, 1.0) ** 0.5  # shorter steps are softened less, each
+    smooth, soften = (Blur(field, sigma / level.cell) for sigma in (config.smoothing, softening))
     for _ in range(steps):
         warped = level.warp(field)
         similarity, slope, curvature = level.similarity(warped)
@@ -142,7 +144,7 @@ class Level:
         return self._warper(self.images[1], self.to_pixels(field))
 
     def energy(self, field: Tensor) -> Tensor:
-        """Minus the similarity, plus half the mean squared gradient of the field, (B,): what the starts are judged by."""
+        """Minus the similarity, plus half the mean squared gradient of the field, (B,): starts are judged by this."""
         down, right = field[:, :, 1:] - field[:, :, :-1], field[..., 1:] - field[..., :-1]
         roughness = down.square().sum(1).mean((1, 2)) + right.square().sum(1).mean((1, 2))
         return roughness / 2 / self.cell**2 - self.similarity(self.warp(field))[0]
@@ -175,16 +177,17 @@ def hurry(steps: int) -> float:
     return min(max((50 / max(steps, 1)) ** 0.5, 1.0), 2.0) * min(200 / max(steps, 1), 1.0)
 
 
-def unfold(field: Tensor, level: Level) -> Tensor:
-    """A field on the cells of ``level`` with its folds, and what lies around them, smoothed out.
+def unfold(field: Tensor, level: Level, size: tuple[int, int]) -> Tensor:
+    """A field on the cells of ``level`` with its folds on the first ``size`` pixels, and what is near, smoothed out.
 
     Steps of a pixel compose without folds, but for the rounding of interpolation at strong compression and at the rim.
     What little there is, is blended with an ever smoother field over an ever wider neighbourhood until none is left.
     """
     for sigma in (1.1**k for k in range(60)):
-        folds = (jacobian_determinant(level.to_pixels(field)) <= 0)[:, None]
+        folds = (jacobian_determinant(level.to_pixels(field)[..., : size[0], : size[1]]) <= 0)[:, None]
         if not folds.any():
             break
+        folds = F.pad(folds, (0, level.size[1] - size[1], 0, level.size[0] - size[0]))
         blur, folds = Blur(field, sigma), level.to_cells(folds.to(field))
         near = blur(folds).mul_(20 * (level.cell * sigma) ** 2).clamp_(max=1)
         field = torch.lerp(field, blur(field), near)

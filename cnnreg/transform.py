@@ -25,8 +25,8 @@ def invert_field(field: Tensor, grid: Grid, source: Grid) -> tuple[Tensor, Tenso
     """The way back from the moving image's grid, ``source``, to the fixed image's, ``grid``, on which ``field`` lives.
 
     Returns:
-        The inverse field (1, 2, h, w) in pixels of ``source``; its residual (h, w) in pixels of ``grid``: how far there and
-        back is from where it began; and whether the way back ends in the fixed image, (h, w).
+        The inverse field (1, 2, h, w) in pixels of ``source``; its residual (h, w) in pixels of ``grid``: how far there
+        and back is from where it began; and whether the way back ends in the fixed image, (h, w).
     """
     identity = torch.zeros(1, 2, *source.size)
     points = source_points(identity, source, grid)

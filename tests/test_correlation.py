@@ -1,0 +1,91 @@
+"""The local correlation with its derivative by hand: against its definition, numerical gradients and invariances."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from cnnreg.correlation import LocalCorrelation
+from tests.test_objective import noise
+
+
+def make(fixed: torch.Tensor, weights: tuple[float, ...], cell: int, window: int) -> LocalCorrelation:
+    return LocalCorrelation(fixed - fixed.mean((2, 3), keepdim=True), weights, cell=cell, window=window, floor=1e-3)
+
+
+def by_definition(fixed: np.ndarray, warped: np.ndarray, cell: int, window: int, floor: float) -> float:
+    """Window by window, as the docstrings say it: around every cell, cut off at the rim."""
+    height, width = fixed.shape
+    reach = ((window // cell - 1) // 2) * cell
+    values = []
+    for top in range(0, height, cell):
+        for left in range(0, width, cell):
+            part = (
+                slice(max(top - reach, 0), top + cell + reach),
+                slice(max(left - reach, 0), left + cell + reach),
+            )
+            a, b = fixed[part], warped[part]
+            covariance = ((a - a.mean()) * (b - b.mean())).mean()
+            values.append((covariance + floor) / np.sqrt((a.var() + floor) * (b.var() + floor)))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize(("cell", "window"), [(1, 5), (2, 6), (4, 20), (1, 99)])
+def test_it_is_what_its_definition_says(cell, window):
+    """Every window summed by itself gives the same number, for each image of a batch and weight of a channel."""
+    fixed, warped = noise(2, 2, 16, 24), noise(2, 2, 16, 24, seed=1)
+    value = make(fixed, (0.7, 0.3), cell, window)(warped - fixed.mean((2, 3), keepdim=True))[0]
+    size = min(window, 16)
+    for b in range(2):
+        parts = [by_definition(fixed[b, c].numpy(), warped[b, c].numpy(), cell, size, 1e-3) for c in range(2)]
+        assert value[b].item() == pytest.approx(0.7 * parts[0] + 0.3 * parts[1], abs=1e-10)
+
+
+@pytest.mark.parametrize(("cell", "window"), [(1, 5), (2, 6), (4, 12), (2, 99)])
+def test_the_derivative_is_the_numerical_one(cell, window):
+    """gradcheck of the derivative by hand, at the rim too, in two channels of different weight."""
+    measure = make(noise(1, 2, 12, 16), (0.7, 0.3), cell, window)
+
+    class ByHand(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, warped: torch.Tensor) -> torch.Tensor:
+            value, slope, _ = measure(warped)
+            ctx.save_for_backward(slope)
+            return value
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient.view(-1, 1, 1, 1) * ctx.saved_tensors[0]
+
+    warped = (noise(1, 2, 12, 16, seed=2) - 0.5).requires_grad_()
+    assert torch.autograd.gradcheck(ByHand.apply, (warped,), eps=1e-6, atol=1e-7)
+
+
+def test_an_image_is_in_equilibrium_with_itself():
+    """Correlation 1 and no slope, where it is flat and where it is not: an aligned pair is left alone."""
+    image = noise(1, 1, 32, 40)
+    image[..., :20] = 0.25
+    centred = image - image.mean()
+    value, slope, _ = make(image, (1.0,), 1, 9)(centred)
+    assert value.item() == pytest.approx(1, abs=1e-9)
+    assert slope.abs().max() < 1e-12
+
+
+def test_flat_images_have_finite_slopes():
+    flat = torch.full((1, 1, 16, 16), 0.5)
+    value, slope, curvature = make(flat, (1.0,), 1, 5)(torch.zeros_like(flat))
+    assert value.item() == pytest.approx(1)
+    assert slope.isfinite().all()
+    assert curvature.isfinite().all()
+
+
+def test_float32_holds_large_images():
+    """Running sums along rows of a thousand pixels agree with float64 to a hundred-thousandth."""
+    fixed, warped = noise(1, 1, 64, 1024), noise(1, 1, 64, 1024, seed=1)
+    exact, rough = (
+        make(fixed.to(t), (1.0,), 2, 20)((warped - fixed.mean()).to(t)) for t in (torch.double, torch.float)
+    )
+    assert_close(rough[0].double(), exact[0], atol=1e-5, rtol=0)
+    assert_close(rough[1].double(), exact[1], atol=1e-3 * exact[1].abs().max().item(), rtol=0)
