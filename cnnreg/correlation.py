@@ -38,8 +38,8 @@ class LocalCorrelation:
 
         Correlation is (covariance + floor) / sqrt(v_fixed v_warped) with variances v that include the floor, so an
         image agrees with itself everywhere, flat parts included, and is in equilibrium. With A = 1 / sqrt(v_fixed
-        v_warped) and B = correlation / v_warped, the derivative is fixed S(A) - warped S(B) - S(A m_fixed - B m_warped),
-        where m are the windows' means and S sums, for each pixel, over all windows that contain it, each divided by its
+        v_warped) and B = correlation / v_warped, it is fixed S(A) - warped S(B) - S(A m_fixed - B m_warped).
+        The m are the windows' means; S sums, for each pixel, over all windows that contain it, each divided by its
         number of pixels (after Hermosillo et al. 2002, doi:10.1023/A:1020830525823). The second is S(A), as of a sum of
         squared differences of normalised images.
         """
@@ -70,7 +70,7 @@ class LocalCorrelation:
 
 
 def _window_sum(x: Tensor, radius: int, cell: int, dim: int) -> Tensor:
-    """Along ``dim``: for each run of ``cell`` values the sum over it and ``radius`` runs either side, cut off at the rim.
+    """Along ``dim``: for each run of ``cell`` values the sum of it and ``radius`` runs either side, cut off at the rim.
 
     Differences of one running sum: the cost does not grow with the window. One axis at a time, the running sum is never
     longer than a row, and float32 holds it (it does not hold an integral image).

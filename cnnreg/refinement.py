@@ -89,7 +89,7 @@ def climb(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The iterations on one level, from ``field`` on: yields the energy (B,) before each, and the field after it."""
     warp_field = Warper(field)
-    softening = config.softening * min(pace / config.pace, 1.0) ** 0.5  # shorter steps are softened less, each
+    softening = config.softening * min(pace / config.pace, 1.0) ** 0.25  # shorter steps, less softening in each
     smooth, soften = (Blur(field, sigma / level.cell) for sigma in (config.smoothing, softening))
     for _ in range(steps):
         warped = level.warp(field)

@@ -160,6 +160,59 @@ def test_colour_is_warped_by_one_field(cli, tiny_model, tmp_path):
     assert np.abs(warped[..., 0] - 4 * warped[..., 2]).max() <= 4
 
 
+def test_the_inverse_leads_back(cli, tiny_model, tmp_path):
+    """--inverse: from the fixed image to the moving one and back, in millimetres, by SimpleITK, on different grids."""
+    geometry = {"spacing": (0.5, 0.8), "origin": (10.0, -5.0), "direction": (0.0, -1.0, 1.0, 0.0)}
+    files = [write_itk(tmp_path / "f.mha", smooth_image((64, 80), scale=6), **geometry)]
+    grid = sitk.Image(100, 60, sitk.sitkFloat32)
+    for name, value in {**geometry, "spacing": (0.4, 0.85), "origin": (10.3, -5.1)}.items():
+        getattr(grid, f"Set{name.capitalize()}")(value)
+    shifted = sitk.Resample(sitk.ReadImage(str(files[0])), grid, sitk.TranslationTransform(2, (0.8, -0.6)))
+    sitk.WriteImage(shifted, str(tmp_path / "m.mha"))
+    files.append(tmp_path / "m.mha")
+    report = run(cli, tmp_path / "r", *files, tiny_model, "--adapt", 20, "--inverse")
+    there, back = (
+        sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "r" / name), sitk.sitkVectorFloat64))
+        for name in ("field.mha", "inverse.mha")
+    )
+    image, other = (sitk.ReadImage(str(file)) for file in files)
+    lengths, gaps = [], []
+    for x in range(15, 60, 5):
+        for y in range(12, 50, 5):
+            point = image.TransformIndexToPhysicalPoint((x, y))
+            moved = there.TransformPoint(point)
+            if all(
+                0 <= i <= n - 1
+                for i, n in zip(other.TransformPhysicalPointToIndex(moved), other.GetSize(), strict=True)
+            ):
+                lengths.append(np.linalg.norm(np.subtract(moved, point)))
+                gaps.append(np.linalg.norm(np.subtract(back.TransformPoint(moved), point)))
+    assert len(gaps) > 20
+    assert max(lengths) > 0.5
+    assert max(gaps) < 0.05
+    assert report["inverse"]["residual_mean_px"] < 0.01
+    assert 0 < report["inverse"]["covered_percent"] <= 100
+    run(cli, tmp_path / "r", *files, tiny_model, "--overwrite")
+    assert not (tmp_path / "r" / "inverse.mha").exists()
+
+
+@pytest.mark.parametrize(("name", "steps"), [("fast", 12), ("accurate", 200)])
+def test_presets_bring_their_number_of_steps(cli, pair_files, tiny_model, tmp_path, name, steps):
+    """And --adapt still decides."""
+    report = run(cli, tmp_path / "a", *pair_files, tiny_model, "--preset", name)
+    assert (report["adaptation"]["steps"], len(report["adaptation"]["history"])) == (steps, steps)
+    assert run(cli, tmp_path / "b", *pair_files, tiny_model, "--preset", name, "--adapt", 3)["adaptation"]["steps"] == 3
+
+
+def test_without_a_model_the_identity_is_the_start(cli, pair_files, tmp_path):
+    """--model none: no prediction is reported, and the pair is registered."""
+    report = run(cli, tmp_path / "r", *pair_files, "none", "--adapt", 30)
+    assert list(report["metrics"]) == ["before", "adaptation"]
+    assert report["adaptation"]["start"] in {"identity", "coarse"}
+    assert report["metrics"]["adaptation"]["ncc"] > 0.97 > report["metrics"]["before"]["ncc"]
+    assert report["metrics"]["adaptation"]["folding_percent"] == 0
+
+
 def test_labels_and_landmarks_before_and_after(cli, tiny_model, tmp_path):
     """A shift by (2, -3): adaptation raises the Dice and lowers the landmark error that the report shows."""
     fixed, moving = smooth_pair()
