@@ -1,4 +1,4 @@
-"""Accuracy of the shipped models on patients they never saw, and what a registration costs.
+"""Accuracy of the shipped models, and of steps on their weights, on patients they never saw; what a run costs.
 
     python benchmarks/foundation.py ../shared/data [--adapt 50] [--pairs N]
 
@@ -7,7 +7,6 @@ X-rays are scored lung by lung. Cost: medians on this machine; whole processes a
 """
 
 import argparse
-import csv
 import os
 import resource
 import statistics
@@ -21,42 +20,18 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "train_models"))
-from make_tables import split
+sys.path.insert(0, str(Path(__file__).parent))
+from accuracy import cardiac_pairs, chest_pairs, part_of
 
 from cnnreg.adaptation import adapt
-from cnnreg.alignment import mirror_pair
-from cnnreg.config import Config, preset
-from cnnreg.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
+from cnnreg.config import preset
+from cnnreg.dataset import Pair
 from cnnreg.evaluation import Measures, measure
 from cnnreg.fields import resize
 from cnnreg.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather
 from cnnreg.pipeline.setup import working_inputs
-
-
-def test_rows(table: Path, key: str) -> list[dict[str, str]]:
-    """Rows of the test patients."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    part = split([row[key] for row in rows])
-    return [row for row in rows if part[row[key]] == "test"]
-
-
-def cardiac_pairs(data: Path, config: Config) -> list[Pair]:
-    folder = data / "cardiac_cine_mr"
-    names = ("fixed", "moving", "seg_fixed", "seg_moving")
-    rows = test_rows(folder / "pairs.csv", "patient")
-    return [load_pair(PairFiles(*(folder / row[name] for name in names)), config.input) for row in rows]
-
-
-def chest_pairs(data: Path, config: Config) -> list[Pair]:
-    folder = data / "chest_xray"
-    pairs = []
-    for row in test_rows(folder / "images.csv", "image_id"):
-        image = read_intensities(folder / row["image"])
-        pairs.append(mirror_pair(image, read_labels(folder / row["seg"], image.grid), config.input))
-    return pairs
+from cnnreg.refinement import refine
 
 
 def score(pairs: list[Pair], model: str, name: str, steps: int) -> list[Measures]:
@@ -106,10 +81,14 @@ def print_costs(pair: Pair, files: tuple[Path, Path]) -> None:
     print(f"threads {torch.get_num_threads()}, images {tuple(inputs[0].shape[2:])}")
     print(f"forward pass                      {median_seconds(forward, 100) * 1e3:8.1f} ms")
     fifty = median_seconds(lambda: adapt(model.network, [inputs], config=config), 7)
-    print(f"50 one-shot steps, preset paper   {fifty:8.2f} s")
+    print(f"50 steps on the weights, paper    {fifty:8.2f} s")
     default = preset("default").override({"adaptation": {"steps": 50}}, source="benchmark")
     fifty = median_seconds(lambda: adapt(model.network, [inputs], config=default), 7)
-    print(f"50 one-shot steps, preset default {fifty:8.2f} s")
+    print(f"the same, energy of default       {fifty:8.2f} s")
+    start = {"network": model.network(*inputs).detach()}
+    for steps in (12, 50):
+        field = median_seconds(lambda n=steps: refine(*inputs, start, steps=n, config=default.refinement), 15)
+        print(f"{steps} steps on the field {field * 1e3:20.1f} ms")
     imported = median_seconds(process([sys.executable, "-c", "import torch"]), 7)
     print(f"python -c 'import torch'          {imported:8.2f} s")
     with tempfile.TemporaryDirectory() as out:
@@ -132,8 +111,8 @@ def main() -> None:
     os.environ.pop("CNNREG_CACHE", None)
     cards = [load_model(find(name)).card for name in ("cardiac-cine-mr", "chest-xray")]
     assert cards[0].input == cards[1].input, "pairs are prepared once, for both models"
-    config = Config(input=cards[0].input)
-    kinds = {"cardiac-cine-mr": cardiac_pairs(options.data, config), "chest-xray": chest_pairs(options.data, config)}
+    loads = {"cardiac-cine-mr": cardiac_pairs, "chest-xray": chest_pairs}
+    kinds = {kind: load(options.data, "test", cards[0].input) for kind, load in loads.items()}
     files = load_first_files(options.data)
     print_costs(kinds["cardiac-cine-mr"][0], files)
     print("\n| images | start | preset | steps | DSC | 5th pct. DSC | CMD px | HD95 px | folding % | SD log J |")
@@ -148,7 +127,7 @@ def main() -> None:
 
 
 def load_first_files(data: Path) -> tuple[Path, Path]:
-    row = test_rows(data / "cardiac_cine_mr" / "pairs.csv", "patient")[0]
+    row = part_of(data / "cardiac_cine_mr" / "pairs.csv", "patient", "test")[0]
     return data / "cardiac_cine_mr" / row["fixed"], data / "cardiac_cine_mr" / row["moving"]
 
 
