@@ -26,7 +26,8 @@ holds where nothing else is asked for.
 - `[input]` and `[network]` belong to the model: with a trained model its card decides, and a parameter file that
   changes one of these sections to other values is an error. They count for `--model none`, with which `train` starts
   unless told otherwise. `input.max_size` has no effect on training itself, only where the trained model is used.
-- `register` and `adapt` use `[loss]` and `[adaptation]`; `train` uses `[loss]` and `[training]`.
+- `register` uses `[adaptation]` and, as its `target` is field or weights, `[refinement]` or `[loss]`; `adapt`, which
+  tunes weights whatever the target, uses `[adaptation]` and `[loss]`; `train` uses `[training]` and `[loss]`.
 - A section or key that is not known, or a value out of range, is an error that names what is valid."""
 
 
