@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("train", "val", "test"), default="val")
     parser.add_argument("--out", type=Path, required=True, help="where OUT.md and OUT.csv go")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), help="only these")
+    parser.add_argument("--kinds", nargs="*", choices=tuple(MODELS), default=list(MODELS))
     parser.add_argument("--limit", type=int, help="only the first pairs of each kind")
     parser.add_argument("--threads", type=int, help="of cnnreg; ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS sets the peers'")
     options = parser.parse_args()
@@ -164,7 +165,8 @@ def main() -> None:
     with options.out.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["kind", "pair", "method", *MEASURES])
-        for kind, load in (("cardiac", cardiac_pairs), ("chest", chest_pairs)):
+        for kind in options.kinds:
+            load = {"cardiac": cardiac_pairs, "chest": chest_pairs}[kind]
             pairs = load(options.data, options.part, config)[: options.limit]
             results: dict[str, list[dict[str, float]]] = {}
             for name, make in methods(kind, options.peers).items():

@@ -21,10 +21,9 @@ from cnnreg.correlation import LocalCorrelation
 from cnnreg.fields import Warper, jacobian_determinant
 from cnnreg.watching import unwatched
 
-COARSEST = 32  # pixels of the shortest side
-DECISIVE = 64  # pixels of the shortest side: here the starts compete, and from here on edges are seen
+DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
-FINE = 256  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
+FINE = 192  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
 TINY = 1e-20  # where nothing is steep, nothing moves
 EDGE_GAIN = 4.0  # brings gradients of intensities in [0, 1] to that range
 
@@ -51,9 +50,9 @@ def refine(
 ) -> Refinement:
     """Register ``moving`` to ``fixed``, (B, 1, H, W) each in [0, 1], in ``steps`` iterations in all.
 
-    Levels of less than 64 pixels start from the identity. At the first of 64, what they found competes with the
-    identity itself and with ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy. The
-    pairs of a batch do not influence each other. ``on_step`` is told the number of iterations done and the last energy.
+    The coarsest level starts from the identity. At the next, what it found competes with the identity itself and with
+    ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy. The pairs of a batch do not
+    influence each other. ``on_step`` is told the number of iterations done and the last energy.
     """
     levels = _pyramid(fixed, moving, config)
     counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
@@ -198,7 +197,7 @@ def _pyramid(fixed: Tensor, moving: Tensor, config: RefinementConfig) -> list[Le
     """Finest first, each level half the one before."""
     pair = _fill(torch.cat([fixed, moving], 1))
     levels = [Level(pair[:, :1], pair[:, 1:], config)]
-    while levels[-1].side >= 2 * COARSEST:
+    while levels[-1].side >= DECISIVE:
         pair = _fill(F.avg_pool2d(pair, 2))
         levels.append(Level(pair[:, :1], pair[:, 1:], config))
     return levels
