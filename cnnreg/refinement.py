@@ -38,7 +38,6 @@ class Refinement:
     levels: list[int]  # pixels of the image per pixel of the level, by iteration
 
 
-@torch.no_grad()
 def refine(
     fixed: Tensor,
     moving: Tensor,
@@ -54,33 +53,28 @@ def refine(
     ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy. The pairs of a batch do not
     influence each other. ``on_step`` is told the number of iterations done and the last energy.
     """
-    levels = _pyramid(fixed, moving, config)
-    counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
-    decisive = max((level for level, one in enumerate(levels) if one.side >= DECISIVE), default=0)
-    field = levels[-1].identity
-    winner, names = torch.zeros(len(fixed), dtype=torch.long, device=fixed.device), ["identity"]
     energies: list[Tensor] = []
-    with _denormals_flushed(fixed):
-        for level in reversed(range(len(levels))):
-            if level == decisive:
-                candidates = {"identity": levels[level].identity}
-                if energies:
-                    candidates["coarse"] = field
-                candidates |= {name: _restrict(start, levels[: level + 1]) for name, start in starts.items()}
-                names, fields = list(candidates), torch.stack(list(candidates.values()))
-                if len(names) > 1:
-                    winner = torch.stack([levels[level].energy(one) for one in fields]).argmin(0)
-                field = fields[winner, torch.arange(len(fixed), device=fixed.device)]
-            for energy, moved in climb(levels[level], field, counts[level], config, pace=pace):
+    with torch.inference_mode(), _denormals_flushed(fixed):
+        levels = _pyramid(fixed, moving, config)
+        counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
+        decisive = max((n for n, level in enumerate(levels) if level.side >= DECISIVE), default=0)
+        field = levels[-1].identity
+        for n, level in reversed(list(enumerate(levels))):
+            if n == decisive:
+                candidates = {"coarse": field} if energies else {}
+                candidates |= {name: _restrict(start, levels[: n + 1]) for name, start in starts.items()}
+                winner, field = _best_start(level, {"identity": level.identity, **candidates})
+            for energy, moved in climb(level, field, counts[n], config, pace=pace):
                 field = moved
                 energies.append(energy)
                 on_step(len(energies), energy)
-            if level:
-                field = _prolong(field, levels[level], levels[level - 1])
+            if n:
+                field = _prolong(field, level, levels[n - 1])
         height, width = fixed.shape[2:]
         field = levels[0].to_pixels(unfold(field, levels[0], (height, width)))[..., :height, :width]
-    sizes = [2**level for level in reversed(range(len(levels))) for _ in range(counts[level])]
-    return Refinement(field.contiguous(), [names[i] for i in winner.tolist()], torch.stack(energies), sizes)
+        names = [["identity", *candidates][i] for i in winner.tolist()]
+    sizes = [2**n for n in reversed(range(len(levels))) for _ in range(counts[n])]
+    return Refinement(field.clone(), names, torch.stack(energies), sizes)  # ordinary tensors, out of inference mode
 
 
 def climb(
@@ -99,6 +93,13 @@ def climb(
         update *= (config.longest / length).clamp_(max=pace)
         field = soften(warp_field(field, update / level.cell).add_(update))
         yield -similarity, field
+
+
+def _best_start(level: "Level", candidates: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """For each pair, the index of the candidate of the lowest energy, and its field."""
+    fields = torch.stack(list(candidates.values()))
+    winner = torch.stack([level.energy(field) for field in fields]).argmin(0)
+    return winner, fields[winner, torch.arange(len(winner), device=winner.device)]
 
 
 class Level:
