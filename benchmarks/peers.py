@@ -38,7 +38,8 @@ def elastix_with(changes: dict[str, list[str]], spacing: float = 16.0) -> Peer:
         _, transform = itk.elastix_registration_method(
             itk.image_from_array(fixed), image, parameter_object=parameters, log_to_console=False
         )
-        vectors = itk.transformix_deformation_field(image, transform, log_to_console=False)
+        with tempfile.TemporaryDirectory() as folder:  # where transformix leaves a file that nobody asked for
+            vectors = itk.transformix_deformation_field(image, transform, output_directory=folder, log_to_console=False)
         return from_xy(itk.array_from_image(vectors))
 
     return register
