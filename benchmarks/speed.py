@@ -3,8 +3,12 @@
     pip install 'cnnreg[peers]'    # in an environment of its own
     python benchmarks/speed.py --out speed
 
+    python benchmarks/speed.py --pairs ../shared/data
+
 A process for each method and size, on synthetic images: median seconds of a registration after one to warm up, and the
-peak memory of the process, imports included. Writes OUT.md, OUT.csv and OUT.png. Run it on a quiet machine.
+peak memory of the process, imports included. Writes OUT.md, OUT.csv and OUT.png. With ``--pairs``, instead, cnnreg,
+greedy and elastix take turns on eight cardiac validation pairs in one process: for ratios, since what slows the
+machine then slows all of them. Run it on a quiet machine.
 """
 
 import argparse
@@ -72,6 +76,30 @@ def work(name: str, size: int) -> dict[str, float]:
     return {"seconds": statistics.median(times), "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
+def take_turns(data: Path) -> None:
+    """Median times on real pairs, one method after the other on each, and how many times as long the peers take."""
+    from accuracy import cardiac_pairs, ours, peer
+
+    from cnnreg.config import preset
+    from cnnreg.devices import use_threads
+
+    use_threads(None)
+    pairs = cardiac_pairs(data, "val", preset("default").input)[:8]
+    turns = {f"cnnreg {n}": (ours("default", None, n), 4) for n in (12, 50)}
+    turns |= {name: (peer(name), 1) for name in ("greedy, NCC 4x4", "elastix, default B-spline")}
+    times: dict[str, list[float]] = {name: [] for name in turns}
+    for pair in [pairs[0], *pairs]:  # the first one warms up
+        for name, (register, repeats) in turns.items():
+            for _ in range(repeats):
+                start = time.perf_counter()
+                register(pair)
+                times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values[turns[name][1] :]) for name, values in times.items()}
+    for name, seconds in medians.items():
+        ratios = ", ".join(f"{peer} {medians[peer] / seconds:.1f} times" for peer in list(turns)[2:])
+        print(f"{name:28} {seconds * 1e3:8.1f} ms; {ratios}")
+
+
 def plot(rows: list[dict[str, object]], path: Path) -> None:
     import matplotlib as mpl
 
@@ -98,12 +126,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where OUT.md, OUT.csv and OUT.png go")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--only", nargs="*", help="methods whose name contains one of these")
+    parser.add_argument("--pairs", type=Path, metavar="DATA", help="take turns on real pairs instead")
     parser.add_argument("--worker", nargs=2, metavar=("METHOD", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         print(json.dumps(work(options.worker[0], int(options.worker[1]))))
         return
     sys.path.insert(0, str(Path(__file__).parent))
+    if options.pairs:
+        take_turns(options.pairs)
+        return
     from peers import PEERS
 
     names = [*(f"cnnreg {n}" for n in STEPS), *PEERS]
