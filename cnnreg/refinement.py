@@ -226,11 +226,16 @@ def _prolong(field: Tensor, level: Level, finer: Level) -> Tensor:
     return 2 * field[..., :height, :width]
 
 
-def _edges(image: Tensor) -> Tensor:
+def _gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences along rows and columns, the rim repeated outwards: (B, C, h, w) each."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    return torch.hypot(down, right).mul_(EDGE_GAIN / 2)
+    return down.mul_(0.5), right.mul_(0.5)
+
+
+def _edges(image: Tensor) -> Tensor:
+    return torch.hypot(*_gradient(image)).mul_(EDGE_GAIN)
 
 
 def _by_displacement(slope: Tensor, curvature: Tensor, warped: Tensor) -> Tensor:
@@ -238,11 +243,9 @@ def _by_displacement(slope: Tensor, curvature: Tensor, warped: Tensor) -> Tensor
 
     The second is Gauss and Newton's: curvature times squared image gradient, summed over the channels like the first.
     """
-    padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")
-    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    steep = (down.square() + right.square()).mul_(0.5)
-    return torch.stack([(slope * down).sum(1), (slope * right).sum(1), (curvature * steep).sum(1)], 1).mul_(0.5)
+    down, right = _gradient(warped)
+    steep = down.square() + right.square()
+    return torch.stack([(slope * down).sum(1), (slope * right).sum(1), (curvature * steep).sum(1)], 1)
 
 
 class Blur:

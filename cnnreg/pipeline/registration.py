@@ -81,12 +81,11 @@ def register(
         pair = load_pair(files, config.input, slice_index=slice_index)
         evidence = gather(pair, read_landmarks(*points) if points else None)
         inputs = working_inputs(pair, config, device)
-    measures = {}
     with watch("predict"), torch.no_grad():
         network = model.network.to(device)
         prediction = resize(network(*inputs), pair.fixed.grid.size)
     with watch("measure"):
-        measures["before"] = measure(evidence, None)
+        measures = {"before": measure(evidence, None)}
         if setup.model != "none" or config.adaptation.target == "weights":
             measures["prediction"] = measure(evidence, prediction.cpu())
     one_shot = None
