@@ -122,6 +122,7 @@ class AdaptationConfig(Section):
 class RefinementConfig(Section):
     """One-shot iterations on the field (adaptation.target = "field"); lengths in pixels of each resolution level."""
 
+    similarity: str = _choice("lncc", "lncc (local, square windows) or ncc (global)", ("lncc", "ncc"))
     window: int = _number(20, "side of the windows of the local correlation", low=3)
     floor: float = _number(5e-4, "added to each window's variance, of intensities in [0, 1]", low=1e-8)
     edges: float = _number(0.3, "weight of the edges (gradient magnitude) beside the intensities", high=1)

@@ -1,36 +1,45 @@
-"""Local correlation with its derivative by hand: what one-shot registration on the field climbs.
+"""Correlation with its derivative by hand: what one-shot registration on the field climbs.
 
-The measure of :func:`cnnreg.similarity.local_ncc`, with a window around every cell, a square of one or more pixels,
-cut off at the rim of the image. What depends on the fixed image alone is formed once, and no graph is recorded.
+The measures of :mod:`cnnreg.similarity`, with windows around every cell, a square of one or more pixels, cut off at the
+rim of the image, or with one window over the whole of it. What depends on the fixed image alone is formed once, and no
+graph is recorded.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SMALL = 200  # pixels of the longest side: up to here windows are matrix products, beyond differences of running sums
 
-class LocalCorrelation:
-    """Local NCC of a fixed image (B, C, H, W), sides multiples of ``cell``, with warped ones of the same shape.
+
+class Windows(Protocol):
+    """Windows on an image (H, W), one at each of (h, w) places."""
+
+    def means(self, x: Tensor) -> Tensor:
+        """Of each window, (B, C, H, W) to (B, C, h, w)."""
+
+    def shares(self, x: Tensor) -> Tensor:
+        """The transpose: each pixel's share of every window that contains it, (B, C, h, w) to (B, C, H, W)."""
+
+
+class Correlation:
+    """Weighted mean, over windows and channels, of the correlation of a fixed image (B, C, H, W) with warped ones.
 
     Args:
-        fixed: intensities, about [0, 1], with their mean subtracted: running sums of smaller numbers are more exact.
+        fixed: intensities, about [0, 1], with their mean subtracted: sums of smaller numbers are more exact.
         weights: of the channels, in the similarity; sum 1.
-        cell: side of a cell in pixels.
-        window: side of the square windows in pixels; rounded down to an odd number of cells.
+        windows: where the correlation is taken, see :func:`local_windows` and :class:`WholeImage`.
         floor: added to each window's variance, so that flat windows, which hold only noise, count as 0.
     """
 
-    def __init__(self, fixed: Tensor, weights: Sequence[float], *, cell: int, window: int, floor: float = 1e-4) -> None:
-        cells = min(window, *fixed.shape[2:]) // cell
-        self.cell, self.radius, self.floor = cell, max((cells - 1) // 2, 0), floor
-        self.fixed = fixed
-        self.per_pixel = self._gather(torch.ones_like(fixed[:1, :1])).reciprocal_()
-        self.weights = fixed.new_tensor(weights).view(1, -1, 1, 1) / self.per_pixel.numel()
-        self.outer = (self.per_pixel * self.weights).repeat(1, 3, 1, 1)
-        self.mean, square = self._means(torch.cat([fixed, fixed.square()], 1)).chunk(2, 1)
+    def __init__(self, fixed: Tensor, weights: Sequence[float], windows: Windows, *, floor: float = 1e-4) -> None:
+        self.fixed, self.windows, self.floor = fixed, windows, floor
+        self.mean, square = windows.means(torch.cat([fixed, fixed.square()], 1)).chunk(2, 1)
         self.precision = (square - self.mean.square()).clamp_min_(0).add_(floor).reciprocal_()
+        self.weights = fixed.new_tensor(weights).view(1, -1, 1, 1) / self.mean[0, 0].numel()
         self.parts = fixed.new_empty(len(fixed), 3, *fixed.shape[1:])
 
     def __call__(self, warped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,34 +55,85 @@ class LocalCorrelation:
         self.parts[:, 0] = warped
         torch.mul(warped, warped, out=self.parts[:, 1])
         torch.mul(warped, self.fixed, out=self.parts[:, 2])
-        mean, square, product = self._means(self.parts.flatten(1, 2)).chunk(3, 1)
+        mean, square, product = self.windows.means(self.parts.flatten(1, 2)).chunk(3, 1)
         precision = torch.addcmul(square, mean, mean, value=-1).clamp_min_(0).add_(self.floor).reciprocal_()
         a = (precision * self.precision).sqrt_()
-        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.floor).mul_(a)
+        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.floor).mul_(a).mul_(self.weights)
+        a *= self.weights
         b = precision.mul_(correlation)
         offset = torch.addcmul(b * mean, a, self.mean, value=-1)
-        by_fixed, by_warped, offset = self._scatter(torch.cat([a, b, offset], 1).mul_(self.outer)).chunk(3, 1)
+        by_fixed, by_warped, offset = self.windows.shares(torch.cat([a, b, offset], 1)).chunk(3, 1)
         slope = torch.addcmul(offset, self.fixed, by_fixed).addcmul_(warped, by_warped, value=-1)
-        return correlation.mul_(self.weights).sum((1, 2, 3)), slope, by_fixed
+        return correlation.sum((1, 2, 3)), slope, by_fixed
 
-    def _means(self, x: Tensor) -> Tensor:
-        return self._gather(x).mul_(self.per_pixel)
 
-    def _gather(self, x: Tensor) -> Tensor:
-        """Sums of pixels over the window around each cell."""
-        return _window_sum(_window_sum(x, self.radius, self.cell, -2), self.radius, self.cell, -1)
+def local_windows(like: Tensor, *, window: int, cell: int = 1) -> Windows:
+    """Square windows of ``window`` pixels, rounded down to an odd number of cells, one around each cell.
 
-    def _scatter(self, x: Tensor) -> Tensor:
-        """The transpose: for each pixel, the sum of the values of the windows that contain it."""
-        cells = _window_sum(_window_sum(x, self.radius, 1, -2), self.radius, 1, -1)
+    A cell is a square of ``cell`` pixels; the sides of ``like`` are multiples of it.
+    """
+    radius = max((min(window, *like.shape[2:]) // cell - 1) // 2, 0)
+    kind = MatrixWindows if max(like.shape[2:]) <= SMALL else RunningWindows
+    return kind(like, radius=radius, cell=cell)
+
+
+class WholeImage:
+    """One window over everything: global correlation."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.size = like.shape[2:]
+
+    def means(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+    def shares(self, x: Tensor) -> Tensor:
+        return (x / self.size.numel()).expand(-1, -1, *self.size)
+
+
+class MatrixWindows:
+    """Means along columns and rows as two matrix products: on small images nothing takes fewer steps."""
+
+    def __init__(self, like: Tensor, *, radius: int, cell: int) -> None:
+        self.rows, self.columns = (self._matrix(like, side, radius, cell) for side in like.shape[2:])
+
+    @staticmethod
+    def _matrix(like: Tensor, side: int, radius: int, cell: int) -> Tensor:
+        """(side / cell, side): the share of each pixel in each window, along one axis."""
+        cells = torch.arange(side // cell, device=like.device)
+        member = (cells[:, None] - cells.repeat_interleave(cell)).abs() <= radius
+        return member.to(like) / member.sum(1, keepdim=True)
+
+    def means(self, x: Tensor) -> Tensor:
+        return self.rows @ (x @ self.columns.T)
+
+    def shares(self, x: Tensor) -> Tensor:
+        return self.rows.T @ (x @ self.columns)
+
+
+class RunningWindows:
+    """Differences of running sums: the cost does not grow with the window, nor faster than the image."""
+
+    def __init__(self, like: Tensor, *, radius: int, cell: int) -> None:
+        self.radius, self.cell = radius, cell
+        self.per_pixel = self._sums(torch.ones_like(like[:1, :1])).reciprocal_()
+
+    def means(self, x: Tensor) -> Tensor:
+        return self._sums(x).mul_(self.per_pixel)
+
+    def shares(self, x: Tensor) -> Tensor:
+        x = x * self.per_pixel
+        cells = _running_sum(_running_sum(x, self.radius, 1, -2), self.radius, 1, -1)
         return F.interpolate(cells, scale_factor=self.cell, mode="nearest") if self.cell > 1 else cells
 
+    def _sums(self, x: Tensor) -> Tensor:
+        return _running_sum(_running_sum(x, self.radius, self.cell, -2), self.radius, self.cell, -1)
 
-def _window_sum(x: Tensor, radius: int, cell: int, dim: int) -> Tensor:
+
+def _running_sum(x: Tensor, radius: int, cell: int, dim: int) -> Tensor:
     """Along ``dim``: for each run of ``cell`` values the sum of it and ``radius`` runs either side, cut off at the rim.
 
-    Differences of one running sum: the cost does not grow with the window. One axis at a time, the running sum is never
-    longer than a row, and float32 holds it (it does not hold an integral image).
+    One axis at a time, the running sum is never longer than a row, and float32 holds it (it does not hold an integral
+    image).
     """
     total = x.cumsum(dim)
     ends = total[..., cell - 1 :: cell] if dim == -1 else total[..., cell - 1 :: cell, :]  # up to each run, included

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.config import RefinementConfig
-from cnnreg.correlation import LocalCorrelation
+from cnnreg.correlation import Correlation, WholeImage, local_windows
 from cnnreg.fields import Warper, jacobian_determinant
 from cnnreg.watching import unwatched
 
 DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
-FINE = 192  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
+FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
 TINY = 1e-20  # where nothing is steep, nothing moves
 EDGE_GAIN = 4.0  # brings gradients of intensities in [0, 1] to that range
 
@@ -125,11 +125,14 @@ class Level:
         return fixed - center, moving - center
 
     @cached_property
-    def similarity(self) -> LocalCorrelation:
+    def similarity(self) -> Correlation:
         """Of any warped image to the fixed one."""
+        fixed, config = self.images[0], self.config
+        weights = [1 - config.edges, config.edges] if self.sees_edges else [1.0]
+        if config.similarity == "ncc":
+            return Correlation(fixed, weights, WholeImage(fixed), floor=config.floor)
         apart = next((n for n in (4, 2) if self.side >= n * DECISIVE), 1)  # pixels between windows
-        weights = [1 - self.config.edges, self.config.edges] if self.sees_edges else [1.0]
-        return LocalCorrelation(self.images[0], weights, cell=apart, window=self.config.window, floor=self.config.floor)
+        return Correlation(fixed, weights, local_windows(fixed, window=config.window, cell=apart), floor=config.floor)
 
     @cached_property
     def _warper(self) -> Warper:

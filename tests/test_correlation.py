@@ -7,12 +7,22 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cnnreg.correlation import LocalCorrelation
+from cnnreg.correlation import Correlation, MatrixWindows, RunningWindows, WholeImage, local_windows
+from cnnreg.similarity import ncc
 from tests.test_objective import noise
 
 
-def make(fixed: torch.Tensor, weights: tuple[float, ...], cell: int, window: int) -> LocalCorrelation:
-    return LocalCorrelation(fixed - fixed.mean((2, 3), keepdim=True), weights, cell=cell, window=window, floor=1e-3)
+@pytest.fixture(params=["products", "running sums"], autouse=True)
+def kind(request, monkeypatch):
+    """Every test runs with both ways to sum windows."""
+    monkeypatch.setattr("cnnreg.correlation.SMALL", 10**6 if request.param == "products" else 0)
+    return {"products": MatrixWindows, "running sums": RunningWindows}[request.param]
+
+
+def make(fixed: torch.Tensor, weights: tuple[float, ...], cell: int, window: int) -> Correlation:
+    fixed = fixed - fixed.mean((2, 3), keepdim=True)
+    windows = WholeImage(fixed) if cell == 0 else local_windows(fixed, window=window, cell=cell)
+    return Correlation(fixed, weights, windows, floor=1e-3)
 
 
 def by_definition(fixed: np.ndarray, warped: np.ndarray, cell: int, window: int, floor: float) -> float:
@@ -33,8 +43,9 @@ def by_definition(fixed: np.ndarray, warped: np.ndarray, cell: int, window: int,
 
 
 @pytest.mark.parametrize(("cell", "window"), [(1, 5), (2, 6), (4, 20), (1, 99)])
-def test_it_is_what_its_definition_says(cell, window):
+def test_it_is_what_its_definition_says(kind, cell, window):
     """Every window summed by itself gives the same number, for each image of a batch and weight of a channel."""
+    assert isinstance(local_windows(noise(1, 1, 16, 24), window=window, cell=cell), kind)
     fixed, warped = noise(2, 2, 16, 24), noise(2, 2, 16, 24, seed=1)
     value = make(fixed, (0.7, 0.3), cell, window)(warped - fixed.mean((2, 3), keepdim=True))[0]
     size = min(window, 16)
@@ -43,7 +54,7 @@ def test_it_is_what_its_definition_says(cell, window):
         assert value[b].item() == pytest.approx(0.7 * parts[0] + 0.3 * parts[1], abs=1e-10)
 
 
-@pytest.mark.parametrize(("cell", "window"), [(1, 5), (2, 6), (4, 12), (2, 99)])
+@pytest.mark.parametrize(("cell", "window"), [(1, 5), (2, 6), (4, 12), (2, 99), (0, 0)])
 def test_the_derivative_is_the_numerical_one(cell, window):
     """gradcheck of the derivative by hand, at the rim too, in two channels of different weight."""
     measure = make(noise(1, 2, 12, 16), (0.7, 0.3), cell, window)
@@ -61,6 +72,14 @@ def test_the_derivative_is_the_numerical_one(cell, window):
 
     warped = (noise(1, 2, 12, 16, seed=2) - 0.5).requires_grad_()
     assert torch.autograd.gradcheck(ByHand.apply, (warped,), eps=1e-6, atol=1e-7)
+
+
+def test_the_whole_image_as_one_window_is_global_correlation():
+    """But for the floor, the number is ncc's, whose implementation has nothing in common with it."""
+    fixed, warped = noise(2, 1, 16, 24), noise(2, 1, 16, 24, seed=1)
+    center = fixed.mean((2, 3), keepdim=True)
+    measure = Correlation(fixed - center, [1.0], WholeImage(fixed), floor=1e-12)
+    assert_close(measure(warped - center)[0], ncc(fixed, warped), atol=1e-8, rtol=0)
 
 
 def test_an_image_is_in_equilibrium_with_itself():

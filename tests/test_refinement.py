@@ -33,19 +33,22 @@ def known_pair(
     return warp(moving, field), moving, field
 
 
-def run(fixed: torch.Tensor, moving: torch.Tensor, steps: int = 50, **starts: torch.Tensor) -> Refinement:
-    return refine(fixed, moving, starts, steps=steps, config=CONFIG)
+def run(
+    fixed: torch.Tensor, moving: torch.Tensor, steps: int = 50, *, similarity: str = "lncc", **starts: torch.Tensor
+) -> Refinement:
+    return refine(fixed, moving, starts, steps=steps, config=RefinementConfig(similarity=similarity))
 
 
 def folds(field: torch.Tensor) -> int:
     return int((jacobian_determinant(field) <= 0).sum())
 
 
+@pytest.mark.parametrize("similarity", ["lncc", "ncc"])
 @pytest.mark.parametrize("size", [(90, 123), (64, 201), (37, 45), (300, 266)])
-def test_a_known_deformation_is_found(size):
+def test_a_known_deformation_is_found(size, similarity):
     """Odd sizes, one to four levels, with and without blocks of pixels: most of a smooth deformation is recovered."""
     fixed, moving, truth = known_pair(1, 5.0, size)
-    result = run(fixed, moving)
+    result = run(fixed, moving, similarity=similarity)
     inner = (slice(None), slice(None), slice(8, -8), slice(8, -8))
     error = (result.field - truth)[inner].norm(dim=1).mean()
     assert error < 0.25 * truth[inner].norm(dim=1).mean()
@@ -77,19 +80,34 @@ def test_nothing_folds(steps, length):
     assert folds(run(fixed, moving, steps).field) == 0
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_loop_keeps_to_the_thread_count(threads):
+    """Neither the warp's strips nor anything else changes it, and the result is the same."""
+    fixed, moving, _ = known_pair(12, 5.0, (140, 150))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        assert Warper(fixed).strips <= threads
+        field = run(fixed, moving).field
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert_close(field, run(fixed, moving).field, atol=1e-3, rtol=0)
+
+
 def test_folds_are_smoothed_out_and_only_they():
     """A field with a fold in one corner loses it; the other corner is not touched."""
     from cnnreg.refinement import Level, unfold
 
-    level = Level(image(0, (96, 96)), image(0, (96, 96)), CONFIG)
-    field = torch.zeros(1, 2, 96, 96)
+    level = Level(image(0, (88, 88)), image(0, (88, 88)), CONFIG)
+    field = torch.zeros(1, 2, 88, 88)
     field[:, 1, 10:30, 18:20] = -4.0
     assert folds(field) > 0
-    mended = unfold(field, level, (96, 96))
+    mended = unfold(field, level, (88, 88))
     assert folds(mended) == 0
     assert mended[..., 60:, 60:].abs().max() < 1e-3
-    straight = smooth_field(1, 2.0, (96, 96))
-    assert torch.equal(unfold(straight, level, (96, 96)), straight)
+    straight = smooth_field(1, 2.0, (88, 88))
+    assert torch.equal(unfold(straight, level, (88, 88)), straight)
 
 
 def test_a_good_start_wins_and_a_bad_one_cannot_hurt():

@@ -1,6 +1,5 @@
 """``cnnreg register``: two image files in, a registered pair out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,24 +80,22 @@ def register(
         pair = load_pair(files, config.input, slice_index=slice_index)
         evidence = gather(pair, read_landmarks(*points) if points else None)
         inputs = working_inputs(pair, config, device)
-    with watch("predict"), torch.no_grad():
-        network = model.network.to(device)
-        prediction = resize(network(*inputs), pair.fixed.grid.size)
-    with watch("measure"):
         measures = {"before": measure(evidence, None)}
-        if setup.model != "none" or config.adaptation.target == "weights":
-            measures["prediction"] = measure(evidence, prediction.cpu())
+    fields: dict[str, Tensor] = {}  # by stage, at the size of the fixed image
+    if setup.model != "none" or config.adaptation.target == "weights":
+        with watch("predict"), torch.no_grad():
+            fields["prediction"] = resize(model.network.to(device)(*inputs), pair.fixed.grid.size).cpu()
     one_shot = None
     if config.adaptation.steps:
         with watch("adapt"):
             if config.adaptation.target == "weights":
-                one_shot = _adapt_weights(network, inputs, pair.fixed.grid.size, config, on_step)
+                one_shot = _adapt_weights(model.network, inputs, pair.fixed.grid.size, config, on_step)
             else:
-                starts = {"network": prediction} if setup.model != "none" else {}
-                one_shot = _refine_field(pair, starts, config, on_step, device)
-        with watch("measure"):
-            measures["adaptation"] = measure(evidence, one_shot.field)
-    field = one_shot.field if one_shot else prediction.cpu()
+                one_shot = _refine_field(pair, fields.get("prediction"), config, on_step, device)
+        fields["adaptation"] = one_shot.field
+    with watch("measure"):
+        measures |= {stage: measure(evidence, field) for stage, field in fields.items()}
+    field = list(fields.values())[-1]
     with watch("warp"):
         warped = warp_image(pair.moving, field, pair.fixed.grid)
     back = None
@@ -131,8 +128,9 @@ def _adapt_weights(
     return OneShot(field, "network", adapted.best_step, adapted.history)
 
 
-def _refine_field(pair: Pair, starts: Mapping[str, Tensor], config: Config, on_step: Watch, device: str) -> OneShot:
+def _refine_field(pair: Pair, prediction: Tensor | None, config: Config, on_step: Watch, device: str) -> OneShot:
     """At the images' own size, whatever the network saw."""
+    starts = {} if prediction is None else {"network": prediction.to(device)}
 
     def tell(done: int, energy: Tensor) -> None:  # a GPU is not made to wait for a number to show
         on_step(done, {"total": energy.mean().item()} if device == "cpu" else {})
