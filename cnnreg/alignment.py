@@ -43,15 +43,24 @@ def align_affine(fixed: Tensor, moving: Tensor) -> Tensor:
     return points - grid
 
 
-def mirror_pair(image: Image, seg: Labels | None, config: InputConfig, *, name: str = "image") -> Pair:
+def mirror_affine(image: Image, config: InputConfig, *, name: str = "image") -> Tensor:
+    """The field (1, 2, H, W) of the affine map that lays an image's mirror image onto it."""
+    pair = _mirrored(image, config, name)
+    return align_affine(pair.fixed_input, pair.moving_input)
+
+
+def mirror_pair(
+    image: Image, seg: Labels | None, config: InputConfig, *, affine: Tensor | None = None, name: str = "image"
+) -> Pair:
     """An image against its own left-right mirror image, affinely aligned to it, as the paper does for chest X-rays.
 
     Only the affine part is taken out of the moving image; what is left is for the deformable registration. A label
-    map's parts are told apart by their place, so that a left lung is compared with what was the right one.
+    map's parts are told apart by their place, so that a left lung is compared with what was the right one. ``affine``
+    is :func:`mirror_affine`'s, found here where it is not given.
     """
-    mirrored = replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1]))
-    pair = make_pair(image, mirrored, config, names=(name, f"the mirror image of {name}"))
-    affine = align_affine(pair.fixed_input, pair.moving_input)
+    pair = _mirrored(image, config, name)
+    if affine is None:
+        affine = align_affine(pair.fixed_input, pair.moving_input)
     pair = replace(pair, moving_input=sample(pair.moving_input, pixel_grid(affine) + affine))
     if seg is None:
         return pair
@@ -59,6 +68,11 @@ def mirror_pair(image: Image, seg: Labels | None, config: InputConfig, *, name: 
     flat = Grid(image.grid.size)
     moved = warp_labels(np.ascontiguousarray(seg[:, ::-1]), flat, affine, flat)
     return replace(pair, seg_fixed=parts, seg_moving=left_to_right(moved))
+
+
+def _mirrored(image: Image, config: InputConfig, name: str) -> Pair:
+    mirrored = replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1]))
+    return make_pair(image, mirrored, config, names=(name, f"the mirror image of {name}"))
 
 
 def left_to_right(seg: Labels) -> Labels:

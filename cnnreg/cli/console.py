@@ -41,35 +41,47 @@ def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[s
 
 
 @contextmanager
-def progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[..., None]]:
+def progress(title: str, total: float, *, quiet: bool, count: bool = True) -> Iterator[Callable[..., None]]:
     """A bar on standard error while the block runs; call the result with ``advance=`` or ``note=``.
 
-    Off where standard error is no terminal, and with ``quiet``.
+    Off where standard error is no terminal, and with ``quiet``. ``count`` shows how many are done, of how many.
     """
     if quiet or not sys.stderr.isatty() or total <= 0:
         yield _silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        MofNCompleteColumn() if count else TaskProgressColumn(),
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total, note="")
 
-        def update(*, advance: int = 1, note: str | None = None) -> None:
+        def update(*, advance: float = 1, note: str | None = None) -> None:
             fields: dict[str, Any] = {} if note is None else {"note": note}
             bar.update(task, advance=advance, **fields)
 
         yield update
 
 
-def _silent(*, advance: int = 1, note: str | None = None) -> None:
+def progress_line(text: str) -> None:
+    """What stands for a bar in the log of a job."""
+    print(text, file=sys.stderr)
+
+
+def _silent(*, advance: float = 1, note: str | None = None) -> None:
     del advance, note
 
 

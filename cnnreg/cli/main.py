@@ -11,6 +11,7 @@ from cnnreg.cli import console, models, presets
 from cnnreg.cli.demo import demo
 from cnnreg.cli.evaluate import apply, evaluate
 from cnnreg.cli.register import adapt, register
+from cnnreg.cli.study import study
 from cnnreg.cli.train import train
 from cnnreg.errors import CnnregError, UsageError
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Lay one 2D image onto another: a small network predicts the deformation and adapts itself to the pair.",
 )
-for command in (register, adapt, train, evaluate, apply, demo):
+for command in (register, adapt, train, evaluate, apply, study, demo):
     app.command()(command)
 app.add_typer(models.app, name="models")
 app.add_typer(presets.app, name="presets")

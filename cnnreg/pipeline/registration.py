@@ -79,20 +79,8 @@ def register(
     with watch("read"):
         pair = load_pair(files, config.input, slice_index=slice_index)
         evidence = gather(pair, read_landmarks(*points) if points else None)
-        inputs = working_inputs(pair, config, device)
         measures = {"before": measure(evidence, None)}
-    fields: dict[str, Tensor] = {}  # by stage, at the size of the fixed image
-    if setup.model != "none" or config.adaptation.target == "weights":
-        with watch("predict"), torch.no_grad():
-            fields["prediction"] = resize(model.network.to(device)(*inputs), pair.fixed.grid.size).cpu()
-    one_shot = None
-    if config.adaptation.steps:
-        with watch("adapt"):
-            if config.adaptation.target == "weights":
-                one_shot = _adapt_weights(model.network, inputs, pair.fixed.grid.size, config, on_step)
-            else:
-                one_shot = _refine_field(pair, fields.get("prediction"), config, on_step, device)
-        fields["adaptation"] = one_shot.field
+    fields, one_shot = deform(pair, model, config, device=device, watch=watch, on_step=on_step)
     with watch("measure"):
         measures |= {stage: measure(evidence, field) for stage, field in fields.items()}
     field = list(fields.values())[-1]
@@ -117,6 +105,26 @@ def register(
         threads,
         watch.seconds,
     )
+
+
+def deform(
+    pair: Pair, model: Model, config: Config, *, device: str, watch: Stopwatch, on_step: Watch = unwatched
+) -> tuple[dict[str, Tensor], OneShot | None]:
+    """The fields (1, 2, H, W) of the stages that ``config`` asks for, prediction and adaptation, on the fixed grid."""
+    size, fields, one_shot = pair.fixed.grid.size, {}, None
+    weights = config.adaptation.target == "weights"
+    network, inputs = model.network.to(device), working_inputs(pair, config, device)
+    if model.path or weights or not config.adaptation.steps:  # steps on the field have no use for a random network
+        with watch("predict"), torch.no_grad():
+            fields["prediction"] = resize(network(*inputs), size).cpu()
+    if config.adaptation.steps:
+        with watch("adapt"):
+            if weights:
+                one_shot = _adapt_weights(network, inputs, size, config, on_step)
+            else:
+                one_shot = _refine_field(pair, fields.get("prediction"), config, on_step, device)
+        fields["adaptation"] = one_shot.field
+    return fields, one_shot
 
 
 def _adapt_weights(

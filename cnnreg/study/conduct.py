@@ -1,0 +1,217 @@
+"""``cnnreg study``: train what is missing, run every case on every pair, write table and figure."""
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from cnnreg import defaults, modelstore, training
+from cnnreg.config import preset
+from cnnreg.devices import resolve_device, use_threads
+from cnnreg.errors import ConfigError, OutputError
+from cnnreg.evaluation import Evidence, measure
+from cnnreg.files import claim, write_text
+from cnnreg.pipeline.pretraining import TrainingRequest, train_model
+from cnnreg.pipeline.setup import Setup
+from cnnreg.study import elastix, figure, runs
+from cnnreg.study.cases import SOURCE, TARGET, all_cases, choose
+from cnnreg.study.cohort import Cohort, Loader, read_cohort
+from cnnreg.study.ledger import Ledger
+from cnnreg.study.publication import publish
+from cnnreg.study.summary import Table
+from cnnreg.system import versions
+
+RESULTS, RECORD, GRID_SEARCH = "results.csv", "study.json", "elastix.csv"
+SEARCH_PAIRS = 8  # training pairs of elastix's grid search
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What ``cnnreg study`` was asked for."""
+
+    source: Path
+    target: Path
+    folder: Path
+    models: dict[str, str] = field(default_factory=dict)  # role -> model, for those that are not to be trained
+    rows: str | None = None
+    limit: int | None = None
+    long_limit: int | None = None
+    jobs: int = 1
+    train_steps: int | None = None
+    convergence: int = 3000
+    resume: bool = False
+    overwrite: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    seed: int = defaults.SEED
+    command: str = "cnnreg study"
+
+
+class Display(Protocol):
+    """How a study shows that it goes on."""
+
+    def training(self, role: str) -> AbstractContextManager[Callable[[training.Progress], None]]:
+        """Watches one training."""
+
+    def stage(self, title: str, total: float) -> AbstractContextManager[Callable[[float, str], None]]:
+        """Watches a stage of ``total`` seconds or steps; told how much more is done, and a note."""
+
+
+def conduct(request: StudyRequest, display: Display) -> list[Path]:
+    """Do what is missing of a study and write its results; returns the files."""
+    cohorts = {SOURCE: read_cohort(request.source), TARGET: read_cohort(request.target)}
+    cases = choose(all_cases(request.convergence), request.rows)
+    figure.require()
+    if needs_elastix := any(case.kind == "elastix" for case in cases):
+        elastix.require()
+    _claim(request)
+    device, threads = resolve_device(request.device), use_threads(request.threads)
+    threads = max(1, threads // request.jobs)
+    models = _models(request, cohorts, {case.start for case in cases if case.start}, display)
+    use_threads(threads)
+    parameters = _search(cohorts[TARGET], request, threads, display) if needs_elastix else None
+    record = _record(request, cohorts, models, parameters)
+    ledger = Ledger(request.folder / RESULTS, runs.measures_of(cohorts[TARGET]))
+    groups = cohorts[TARGET].groups()
+    tasks = runs.tasks_of(cases, len(groups), limit=request.limit, long_limit=request.long_limit, seed=request.seed)
+    tasks = [(case, n) for case, n in tasks if (n, case.key) not in ledger.results]
+    plan = runs.Plan(cohorts[TARGET], models, parameters, device, threads, request.seed)
+    start = time.perf_counter()
+    with display.stage("registering", sum(map(_expected_seconds, tasks))) as advance:
+
+        def done(task: runs.Task, outcome: runs.Outcome) -> None:
+            ledger.add(*outcome)
+            advance(_expected_seconds(task), f"pair {outcome[0]}, row {outcome[1]}")
+
+        try:
+            if tasks:
+                runs.run(plan, tasks, jobs=request.jobs, on_done=done)
+        finally:
+            record["seconds"] = record.get("seconds", 0) + time.perf_counter() - start
+            _write_json(record, request.folder / RECORD)
+    table = Table(ledger.results, all_cases(request.convergence), groups)
+    return [request.folder / RESULTS, *publish(table, cohorts, record, request.folder)]
+
+
+def _claim(request: StudyRequest) -> None:
+    claim(request.folder)
+    if (old := request.folder / RESULTS).exists() and not request.resume:
+        if not request.overwrite:
+            raise OutputError(f"{old} exists; go on with --resume, or begin anew with --overwrite")
+        for name in (RESULTS, RECORD, GRID_SEARCH):
+            (request.folder / name).unlink(missing_ok=True)
+    request.folder.mkdir(parents=True, exist_ok=True)
+
+
+def _models(request: StudyRequest, cohorts: dict[str, Cohort], roles: set[str], display: Display) -> dict[str, Path]:
+    """The folder of each role's model: given, found finished from an earlier run, or trained now."""
+    models = {}
+    for role in sorted(roles, reverse=True):
+        if role in request.models:
+            models[role] = modelstore.find(request.models[role]).resolve()
+            modelstore.verify(models[role])
+            continue
+        models[role] = folder = (request.folder / "models" / role).resolve()
+        if (folder / modelstore.CARD).exists() and request.resume:
+            continue
+        cohort = cohorts[role]
+        changes: dict[str, Any] = {"training": {"steps": request.train_steps}} if request.train_steps else {}
+        setup = Setup(
+            preset("paper").override(changes, source="--train-steps"),
+            "none",
+            request.device,
+            request.seed,
+            request.threads,
+        )
+        going_on = request.resume and (folder / training.CHECKPOINT).exists()
+        training_request = TrainingRequest(
+            cohort.train,
+            folder,
+            cohort.validation,
+            cohort.mirror,
+            resume=going_on,
+            overwrite=not going_on,
+            description=f"{role} model of a study, trained on {cohort.name}",
+        )
+        with display.training(role) as on_step:
+            train_model(training_request, setup, on_step=on_step)
+    return models
+
+
+def _search(cohort: Cohort, request: StudyRequest, threads: int, display: Display) -> elastix.ElastixParameters:
+    """elastix's parameters by mean Dice on training pairs; by correlation where they have no label maps."""
+    loader = Loader(cohort, "train")
+    numbers = random.Random(request.seed).sample(range(len(loader.rows)), min(SEARCH_PAIRS, len(loader.rows)))
+
+    def score(parameters: elastix.ElastixParameters) -> float:
+        scores = []
+        for number in sorted(numbers):
+            pair = loader(number)
+            images = pair.fixed_input, pair.moving_input
+            evidence = Evidence(pair.fixed.grid, pair.moving.grid, *images, pair.seg_fixed, pair.seg_moving)
+            found = measure(evidence, elastix.register(*images, parameters, threads=threads))
+            overlap = found.get("overlap", {}).get("dsc")
+            scores.append(found["ncc"] if overlap is None else overlap)
+        return float(np.mean(scores))
+
+    with display.stage("elastix: grid search", len(elastix.GRID)) as advance:
+        return elastix.search(score, request.folder / GRID_SEARCH, on_step=lambda name: advance(1, name))
+
+
+def _record(
+    request: StudyRequest,
+    cohorts: dict[str, Cohort],
+    models: dict[str, Path],
+    parameters: elastix.ElastixParameters | None,
+) -> dict[str, Any]:
+    """What decides the results, on disk; a run that goes on must agree with it wherever both say something."""
+    decides: dict[str, Any] = {
+        "seed": request.seed,
+        "convergence": request.convergence,
+        "parameters": preset("paper").as_dict(),
+        "elastix": asdict(parameters) if parameters else None,
+    }
+    decides |= {f"{role}_data": cohort.identity() for role, cohort in cohorts.items()}
+    decides |= {f"{role}_model": None for role in cohorts}
+    decides |= {f"{role}_model": modelstore.read_card(folder).sha256 for role, folder in models.items()}
+    path = request.folder / RECORD
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, value in decides.items():
+        earlier = old.get("decides", {}).get(name)
+        if earlier is not None and value is not None and earlier != value:
+            raise ConfigError(
+                f"{request.folder} was begun with another {name.replace('_', ' ')}; resume with the same, "
+                f"or choose another folder"
+            )
+        decides[name] = earlier if value is None else value
+    record = {
+        "decides": decides,
+        "commands": [*old.get("commands", []), request.command],
+        "device": request.device,
+        "cores": os.cpu_count(),
+        "versions": versions(),
+        "seconds": old.get("seconds", 0.0),  # of registering, over all runs
+    }
+    _write_json(record, path)
+    return record
+
+
+def _write_json(values: dict[str, Any], path: Path) -> None:
+    write_text(json.dumps(values, indent=2) + "\n", path)
+
+
+def _expected_seconds(task: runs.Task) -> float:
+    """A guess, for the time left: what a case takes at 256 x 256 on a CPU."""
+    case = task[0]
+    if case.kind == "elastix":
+        return 3.0
+    if case.preset == "paper":
+        return 0.1 + 0.025 * (case.steps or 0)
+    return 0.2
