@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +50,44 @@ def claim(folder: Path) -> None:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise OutputError(f"cannot write to the folder {folder}: {error.strerror}") from None
+
+
+def claim_results(folder: Path, names: Iterable[str], *, overwrite: bool) -> None:
+    """Like :func:`claim`, and that none of the results ``names`` (patterns) lies there yet, unless ``overwrite``."""
+    claim(folder)
+    old = results(folder, names)
+    if old and not overwrite:
+        raise OutputError(
+            f"{old[0]} exists; give --overwrite to replace the results in {folder}, or another folder with -o"
+        )
+
+
+def results(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The files of ``folder`` that match any of ``names``."""
+    return [path for name in names for path in sorted(folder.glob(name)) if path.is_file()]
+
+
+@contextmanager
+def publishing(folder: Path, *, replaces: Iterable[str]) -> Iterator[Path]:
+    """A temporary folder whose files move to ``folder`` when the block ends well, all of them or none.
+
+    Files there that match ``replaces`` are earlier results and go; others are left alone.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    except OSError as error:
+        raise OutputError(f"cannot write to the output folder {folder}: {error.strerror}") from None
+    try:
+        yield staging
+        for stale in results(folder, replaces):
+            stale.unlink()
+        for file in staging.iterdir():
+            file.replace(folder / file.name)
+    except OSError as error:
+        raise OutputError(f"cannot write the results to {folder}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -53,12 +53,59 @@ def draw_registration(
         (f"fixed - warped (±{spread:.2f})", _diverging((fixed - warped) / spread)),
         ("area: blue shrinks to 1/2, red grows x2, black folds", _area(jacobian)),
     ]
-    return _sheet(panels, heading, caption, energies)
+    return sheet_of(panels, heading, caption, energies)
 
 
-def _sheet(
-    panels: list[tuple[str, Array]], heading: str, caption: list[str], energies: Sequence[tuple[float, int]]
+def draw_strain(
+    *, image: Array | None, strains: Array, region: Array, heading: str, caption: list[str]
 ) -> PILImage.Image:
+    """Maps of radial, circumferential and shear strain in a region (H, W), cut out, over the image if there is one.
+
+    Args:
+        image: (H, W) in [0, 1]. strains: (3, H, W).
+    """
+    rows, columns = (np.flatnonzero(region.any(axis=1 - axis)) for axis in (0, 1))
+    rim = max(len(rows), len(columns)) // 4 + 4
+    cut = tuple(slice(max(side[0] - rim, 0), side[-1] + rim + 1) for side in (rows, columns))
+    ground = _grey(np.full(region.shape, 0.93) if image is None else image)[cut]
+    panels = []
+    for name, values in zip(("radial", "circumferential", "shear"), strains, strict=True):
+        limit = max(float(np.nanquantile(np.abs(values[region]), 0.98)), 0.01)
+        colours = _diverging(np.nan_to_num(values) / limit)[cut]
+        inked = np.where(region[cut][..., None], colours, ground)
+        panels.append((f"{name}: blue -{limit:.2f}, red +{limit:.2f}", _enlarged(inked)))
+    return sheet_of(panels, heading, caption)
+
+
+def draw_subtraction(
+    *, image: Array, mirror: Array, before: Array, after: Array, region: Array | None, heading: str, caption: list[str]
+) -> PILImage.Image:
+    """The image, its mirror image laid onto it, and both differences; (H, W) each, in [0, 1].
+
+    Args:
+        before: image minus mirror image after affine alignment. after: minus the one that was laid onto it.
+        region: outside of it differences are not shown.
+    """
+    seen = np.ones(image.shape, dtype=bool) if region is None else region
+    spread = max(float(np.quantile(np.abs(before[seen]), 0.99)), 1e-3)
+    panels = [("image", _grey(image)), ("mirror image, laid onto it", _grey(mirror))]
+    panels.append(("both: image green, mirror image magenta", _overlay(image, mirror)))
+    for name, difference in (("affine only", before), ("contralateral subtraction", after)):
+        shown = np.where(seen, difference, 0)
+        panels.append((f"{name} (±{spread:.2f})", _grey(0.5 + shown / spread / 2)))
+    panels.append((f"subtraction: red brighter than its mirror (±{spread:.2f})", _diverging(shown / spread)))
+    return sheet_of(panels, heading, caption)
+
+
+def _enlarged(pixels: Array) -> Array:
+    factor = max(PANEL // max(pixels.shape[:2]), 1)
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def sheet_of(
+    panels: list[tuple[str, Array]], heading: str, caption: list[str], energies: Sequence[tuple[float, int]] = ()
+) -> PILImage.Image:
+    """Panels (H, W, 3) of one size, three in a row, with the energy by iteration below them."""
     height, width = panels[0][1].shape[:2]
     scale = PANEL / max(height, width)
     size = (max(round(width * scale), 40), max(round(height * scale), 40))

@@ -1,15 +1,12 @@
 """A registration on disk: warped image, field, report, picture; written together or not at all."""
 
 import json
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from cnnreg.errors import OutputError
 from cnnreg.fields import jacobian_determinant, warp
-from cnnreg.files import claim, sha256
+from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.image import suffix_for, write_field, write_image
 from cnnreg.modelstore import Model
 from cnnreg.picture import draw_registration
@@ -20,6 +17,7 @@ from cnnreg.transform import warp_labels
 
 SCHEMA_VERSION = 1
 FIELD, INVERSE, REPORT, PICTURE = "field.mha", "inverse.mha", "report.json", "report.png"
+RESULTS = (FIELD, INVERSE, REPORT, PICTURE, "warped.*")
 FIELD_CONVENTION = (
     "ITK displacement field on the fixed image's grid; (x, y) components in the fixed image's physical units; "
     "a point p of the fixed image lies at p + field(p) in the moving image"
@@ -37,31 +35,16 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: it is a file, cannot be made or written, or holds results and ``overwrite`` is off.
     """
-    claim(folder)
-    old = _results(folder)
-    if old and not overwrite:
-        raise OutputError(
-            f"{old[0]} exists; give --overwrite to replace the results in {folder}, or another folder with -o"
-        )
-
-
-def _results(folder: Path) -> list[Path]:
-    names = [folder / name for name in (FIELD, INVERSE, REPORT, PICTURE)]
-    return [p for p in (*names, *sorted(folder.glob("warped.*"))) if p.is_file()]
+    claim_results(folder, RESULTS, overwrite=overwrite)
 
 
 def write_registration(result: Registration, folder: Path, *, command: list[str]) -> list[Path]:
-    """Write everything into a temporary folder, then rename it into ``folder``, replacing earlier results."""
+    """Write everything into a temporary folder, then move it into ``folder``, replacing earlier results."""
     start = time.perf_counter()
     grid = result.pair.fixed.grid
     warped_name = f"warped{suffix_for(result.warped, grid)}"
     names = [warped_name, FIELD, *([INVERSE] if result.inverse else []), REPORT, PICTURE]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    except OSError as error:
-        raise OutputError(f"cannot write to the output folder {folder}: {error.strerror}") from None
-    try:
+    with publishing(folder, replaces=RESULTS) as staging:
         write_image(result.warped, staging / warped_name)
         write_field(result.field[0].numpy(), grid, staging / FIELD)
         if result.inverse:
@@ -70,14 +53,6 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
         result.seconds["write"] = time.perf_counter() - start
         report = describe(result, command=command, files=[str(folder / name) for name in names])
         (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        for stale in _results(folder):
-            stale.unlink()
-        for name in names:
-            (staging / name).replace(folder / name)
-    except OSError as error:
-        raise OutputError(f"cannot write the results to {folder}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return [folder / name for name in names]
 
 

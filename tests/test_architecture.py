@@ -28,6 +28,7 @@ RANKS = {
     "objective": 2,
     "network": 2,
     "transform": 4,
+    "strain": 4,
     "picture": 3,
     "tables": 3,
     "augmentation": 3,

@@ -8,6 +8,7 @@ from typer.exceptions import TyperException
 
 from cnnreg import __version__
 from cnnreg.cli import console, models, presets
+from cnnreg.cli.applications import csub, strain
 from cnnreg.cli.demo import demo
 from cnnreg.cli.evaluate import apply, evaluate
 from cnnreg.cli.register import adapt, register
@@ -22,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Lay one 2D image onto another: a small network predicts the deformation and adapts itself to the pair.",
 )
-for command in (register, adapt, train, evaluate, apply, study, demo):
+for command in (register, adapt, train, evaluate, apply, study, csub, strain, demo):
     app.command()(command)
 app.add_typer(models.app, name="models")
 app.add_typer(presets.app, name="presets")

@@ -44,7 +44,9 @@ def draw(table: Table, title: str, folder: Path) -> list[Path]:
         )
         for patch, (case, _) in zip(drawn["boxes"], boxes, strict=True):
             patch.set(facecolor=_ink(case), alpha=0.75)
-        axis.set_xticks(places, [_tick(case) for case, _ in boxes], rotation=60 if len(boxes) > 12 else 0)
+        axis.set_xticks(places, [case.key.split("-")[0] for case, _ in boxes])
+        for text, (case, _) in zip(axis.get_xticklabels(), boxes, strict=True):
+            text.set_rotation(90 if case.preset != "paper" else 0)
         axis.set_title(
             TITLES[measure] + (" (higher is better)" if measure == "dsc" else " (lower is better)"), fontsize=11
         )
@@ -85,7 +87,3 @@ def _group(case: Case) -> tuple[str, str]:
 
 def _ink(case: Case) -> str:
     return INKS[case.start] if case.kind == "network" else GREY
-
-
-def _tick(case: Case) -> str:
-    return case.key.replace("-", "\n") if "-" in case.key else case.key

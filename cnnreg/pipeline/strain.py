@@ -1,0 +1,78 @@
+"""``cnnreg strain``: a field and a mask in; maps, means by segment and a picture out."""
+
+import csv
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cnnreg.config import InputConfig
+from cnnreg.dataset import normalise, read_intensities, read_label_map
+from cnnreg.errors import ImageError, UsageError
+from cnnreg.files import publishing
+from cnnreg.image import Image, read_field, write_image
+from cnnreg.picture import draw_strain
+from cnnreg.strain import Segment, centroid, green_lagrange, polar, segments, wall
+
+MAPS, TABLE, PICTURE = "strain.mha", "strain.csv", "strain.png"
+RESULTS = (MAPS, TABLE, PICTURE)
+
+
+@dataclass(frozen=True)
+class StrainRequest:
+    """What ``cnnreg strain`` was asked for."""
+
+    field: Path
+    seg: Path
+    image: Path | None = None
+    label: int | None = None
+    wall: float | None = None  # physical units
+    segments: int = 6
+    start: float = 0.0  # degrees
+
+
+def measure_strain(request: StrainRequest, folder: Path) -> list[Segment]:
+    """Strain in a mask, or in the wall around it, about the mask's centroid; writes ``RESULTS`` to ``folder``."""
+    field, grid = read_field(request.field)
+    labels, own = read_label_map(request.seg)
+    if own.size != grid.size:
+        raise ImageError(
+            f"{request.seg} is {own.size[1]}x{own.size[0]} pixels but the field is {grid.size[1]}x{grid.size[0]}; "
+            f"the mask must lie on the fixed image"
+        )
+    mask = labels != 0 if request.label is None else labels == request.label
+    if not mask.any():
+        raise ImageError(f"{request.seg} has no pixel of {f'label {request.label}' if request.label else 'any label'}")
+    background = None
+    if request.image:
+        image = read_intensities(request.image)
+        if image.grid.size != grid.size:
+            raise ImageError(f"{request.image} has not as many pixels as the field; give the fixed image")
+        background = normalise(image.pixels, InputConfig(), name=str(request.image))
+    center = centroid(mask, grid)
+    region = mask if request.wall is None else wall(mask, grid, request.wall)
+    if not region.any():
+        raise UsageError(f"no pixel lies within {request.wall:g} of the mask; give a larger --wall")
+    strains = polar(green_lagrange(field, grid), grid, center)
+    found = segments(strains, region, grid, center, count=request.segments, start=request.start)
+    total = found[-1]
+    where = f"a wall of {request.wall:g} {grid.unit} around {request.seg.name}" if request.wall else request.seg.name
+    caption = [
+        f"Green-Lagrange strain in {where}, {total.pixels} pixels",
+        f"mean radial {total.radial:+.3f},   circumferential {total.circumferential:+.3f},   shear {total.shear:+.3f}",
+    ]
+    picture = draw_strain(
+        image=background, strains=strains, region=region, heading=f"Strain of {request.field.name}", caption=caption
+    )
+    with publishing(folder, replaces=RESULTS) as staging:
+        maps = np.moveaxis(np.where(region, np.nan_to_num(strains), 0), 0, 2).astype(np.float32)
+        write_image(Image(maps, grid), staging / MAPS)
+        with (staging / TABLE).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(asdict(total)))
+            writer.writeheader()
+            for segment in found:
+                row = asdict(segment).items()
+                writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row})
+        picture.save(staging / PICTURE)
+    return found
