@@ -18,6 +18,10 @@ SMALL = 200  # pixels of the longest side: up to here windows are matrix product
 class Windows(Protocol):
     """Windows on an image (H, W), one at each of (h, w) places."""
 
+    @property
+    def weights(self) -> Tensor | float:
+        """Of the places; their sum is 1."""
+
     def means(self, x: Tensor) -> Tensor:
         """Of each window, (B, C, H, W) to (B, C, h, w)."""
 
@@ -31,15 +35,24 @@ class Correlation:
     Args:
         fixed: intensities, about [0, 1], with their mean subtracted: sums of smaller numbers are more exact.
         weights: of the channels, in the similarity; sum 1.
-        windows: where the correlation is taken, see :func:`local_windows` and :class:`WholeImage`.
+        windows: where the correlation is taken, see :func:`local_windows`, :class:`WholeImage`, :class:`MaskedWindows`.
+        signed: True climbs the correlation; False its square, to which inverted contrast is as good.
         floor: added to each window's variance, so that flat windows, which hold only noise, count as 0.
     """
 
-    def __init__(self, fixed: Tensor, weights: Sequence[float], windows: Windows, *, floor: float = 1e-4) -> None:
-        self.fixed, self.windows, self.floor = fixed, windows, floor
+    def __init__(
+        self,
+        fixed: Tensor,
+        weights: Sequence[float],
+        windows: Windows,
+        *,
+        signed: bool = True,
+        floor: float = 1e-4,
+    ) -> None:
+        self.fixed, self.windows, self.signed, self.floor = fixed, windows, signed, floor
         self.mean, square = windows.means(torch.cat([fixed, fixed.square()], 1)).chunk(2, 1)
         self.precision = (square - self.mean.square()).clamp_min_(0).add_(floor).reciprocal_()
-        self.weights = fixed.new_tensor(weights).view(1, -1, 1, 1) / self.mean[0, 0].numel()
+        self.weights = fixed.new_tensor(weights).view(1, -1, 1, 1) * windows.weights
         self.parts = fixed.new_empty(len(fixed), 3, *fixed.shape[1:])
 
     def __call__(self, warped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,10 +60,11 @@ class Correlation:
 
         Correlation is (covariance + floor) / sqrt(v_fixed v_warped) with variances v that include the floor, so an
         image agrees with itself everywhere, flat parts included, and is in equilibrium. With A = 1 / sqrt(v_fixed
-        v_warped) and B = correlation / v_warped, it is fixed S(A) - warped S(B) - S(A m_fixed - B m_warped).
-        The m are the windows' means; S sums, for each pixel, over all windows that contain it, each divided by its
-        number of pixels (after Hermosillo et al. 2002, doi:10.1023/A:1020830525823). The second is S(A), as of a sum of
-        squared differences of normalised images.
+        v_warped) and B = correlation / v_warped, it is fixed S(A) - warped S(B) - S(A m_fixed - B m_warped); of the
+        square, A and B are multiplied by twice the correlation. The m are the windows' means; S sums, for each pixel,
+        over all windows that contain it, each divided by its number of pixels (after Hermosillo et al. 2002,
+        doi:10.1023/A:1020830525823). The second is S(A), of the square S(B), as of a sum of squared differences of
+        normalised images.
         """
         self.parts[:, 0] = warped
         torch.mul(warped, warped, out=self.parts[:, 1])
@@ -58,13 +72,18 @@ class Correlation:
         mean, square, product = self.windows.means(self.parts.flatten(1, 2)).chunk(3, 1)
         precision = torch.addcmul(square, mean, mean, value=-1).clamp_min_(0).add_(self.floor).reciprocal_()
         a = (precision * self.precision).sqrt_()
-        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.floor).mul_(a).mul_(self.weights)
-        a *= self.weights
-        b = precision.mul_(correlation)
+        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.floor).mul_(a)
+        weighted = correlation * self.weights
+        if self.signed:
+            value, a = weighted.sum((1, 2, 3)), a.mul_(self.weights)
+        else:
+            value, a = (weighted * correlation).sum((1, 2, 3)), a.mul_(weighted).mul_(2)
+            weighted.mul_(correlation).mul_(2)
+        b = precision.mul_(weighted)
         offset = torch.addcmul(b * mean, a, self.mean, value=-1)
         by_fixed, by_warped, offset = self.windows.shares(torch.cat([a, b, offset], 1)).chunk(3, 1)
         slope = torch.addcmul(offset, self.fixed, by_fixed).addcmul_(warped, by_warped, value=-1)
-        return correlation.sum((1, 2, 3)), slope, by_fixed
+        return value, slope, by_fixed if self.signed else by_warped
 
 
 def local_windows(like: Tensor, *, window: int, cell: int = 1) -> Windows:
@@ -73,15 +92,16 @@ def local_windows(like: Tensor, *, window: int, cell: int = 1) -> Windows:
     A cell is a square of ``cell`` pixels; the sides of ``like`` are multiples of it.
     """
     radius = max((min(window, *like.shape[2:]) // cell - 1) // 2, 0)
-    kind = MatrixWindows if max(like.shape[2:]) <= SMALL else RunningWindows
-    return kind(like, radius=radius, cell=cell)
+    if max(like.shape[2:]) <= SMALL:
+        return MatrixWindows(like, radius=radius, cell=cell)
+    return RunningWindows(like, radius=radius, cell=cell)
 
 
 class WholeImage:
     """One window over everything: global correlation."""
 
     def __init__(self, like: Tensor) -> None:
-        self.size = like.shape[2:]
+        self.size, self.weights = like.shape[2:], 1.0
 
     def means(self, x: Tensor) -> Tensor:
         return x.mean((2, 3), keepdim=True)
@@ -95,6 +115,7 @@ class MatrixWindows:
 
     def __init__(self, like: Tensor, *, radius: int, cell: int) -> None:
         self.rows, self.columns = (self._matrix(like, side, radius, cell) for side in like.shape[2:])
+        self.weights = cell**2 / like.shape[2:].numel()
 
     @staticmethod
     def _matrix(like: Tensor, side: int, radius: int, cell: int) -> Tensor:
@@ -114,7 +135,7 @@ class RunningWindows:
     """Differences of running sums: the cost does not grow with the window, nor faster than the image."""
 
     def __init__(self, like: Tensor, *, radius: int, cell: int) -> None:
-        self.radius, self.cell = radius, cell
+        self.radius, self.cell, self.weights = radius, cell, cell**2 / like.shape[2:].numel()
         self.per_pixel = self._sums(torch.ones_like(like[:1, :1])).reciprocal_()
 
     def means(self, x: Tensor) -> Tensor:
@@ -127,6 +148,26 @@ class RunningWindows:
 
     def _sums(self, x: Tensor) -> Tensor:
         return _running_sum(_running_sum(x, self.radius, self.cell, -2), self.radius, self.cell, -1)
+
+
+class MaskedWindows:
+    """Windows that see only the pixels of a mask (B, 1, H, W) and count by how many of these they hold.
+
+    One with less than a tenth of its pixels in the mask does not count.
+    """
+
+    def __init__(self, windows: Windows, mask: Tensor) -> None:
+        self.windows, self.mask = windows, mask
+        share = windows.means(mask)
+        self.weights = share * (share > 0.1)
+        self.weights /= self.weights.sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
+        self.per_share = share.clamp_min(0.1).reciprocal_()
+
+    def means(self, x: Tensor) -> Tensor:
+        return self.windows.means(x * self.mask) * self.per_share
+
+    def shares(self, x: Tensor) -> Tensor:
+        return self.windows.shares(x * self.per_share) * self.mask
 
 
 def _running_sum(x: Tensor, radius: int, cell: int, dim: int) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cnnreg.correlation import Correlation, MatrixWindows, RunningWindows, WholeImage, local_windows
+from cnnreg.correlation import Correlation, MaskedWindows, MatrixWindows, RunningWindows, WholeImage, local_windows
 from cnnreg.similarity import ncc
 from tests.test_objective import noise
 
@@ -19,10 +19,27 @@ def kind(request, monkeypatch):
     return {"products": MatrixWindows, "running sums": RunningWindows}[request.param]
 
 
-def make(fixed: torch.Tensor, weights: tuple[float, ...], cell: int, window: int) -> Correlation:
+def make(
+    fixed: torch.Tensor,
+    weights: tuple[float, ...],
+    cell: int,
+    window: int,
+    *,
+    signed: bool = True,
+    mask: torch.Tensor | None = None,
+) -> Correlation:
     fixed = fixed - fixed.mean((2, 3), keepdim=True)
     windows = WholeImage(fixed) if cell == 0 else local_windows(fixed, window=window, cell=cell)
-    return Correlation(fixed, weights, windows, floor=1e-3)
+    windows = windows if mask is None else MaskedWindows(windows, mask)
+    return Correlation(fixed, weights, windows, signed=signed, floor=1e-3)
+
+
+def half_mask() -> torch.Tensor:
+    """One for each of two images: a half, and a ragged part."""
+    mask = torch.zeros(2, 1, 16, 24, dtype=torch.float64)
+    mask[0, :, :, :11] = 1
+    mask[1] = (noise(1, 16, 24, seed=5) > 0.4).double()
+    return mask
 
 
 def by_definition(fixed: np.ndarray, warped: np.ndarray, cell: int, window: int, floor: float) -> float:
@@ -54,10 +71,13 @@ def test_it_is_what_its_definition_says(kind, cell, window):
         assert value[b].item() == pytest.approx(0.7 * parts[0] + 0.3 * parts[1], abs=1e-10)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize(("cell", "window"), [(1, 5), (2, 6), (4, 12), (2, 99), (0, 0)])
-def test_the_derivative_is_the_numerical_one(cell, window):
-    """gradcheck of the derivative by hand, at the rim too, in two channels of different weight."""
-    measure = make(noise(1, 2, 12, 16), (0.7, 0.3), cell, window)
+def test_the_derivative_is_the_numerical_one(cell, window, signed, masked):
+    """gradcheck of the derivative by hand, at the rim too, in two channels of different weight, of the square too."""
+    mask = (noise(1, 1, 12, 16, seed=4) > 0.3).double() if masked else None
+    measure = make(noise(1, 2, 12, 16), (0.7, 0.3), cell, window, signed=signed, mask=mask)
 
     class ByHand(torch.autograd.Function):
         @staticmethod
@@ -72,6 +92,39 @@ def test_the_derivative_is_the_numerical_one(cell, window):
 
     warped = (noise(1, 2, 12, 16, seed=2) - 0.5).requires_grad_()
     assert torch.autograd.gradcheck(ByHand.apply, (warped,), eps=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_only_the_pixels_of_the_mask_count(signed):
+    """Each window by itself, of the mask's pixels only, weighted by their number; what lies outside has no say."""
+    mask, cell, window = half_mask(), 2, 10
+    fixed, warped = noise(2, 1, 16, 24), noise(2, 1, 16, 24, seed=1)
+    center = fixed.mean((2, 3), keepdim=True)
+    measure = make(fixed, (1.0,), cell, window, signed=signed, mask=mask)
+    value, slope, _ = measure(warped - center)
+    for b in range(2):
+        found, weights = [], []
+        for top in range(0, 16, cell):
+            for left in range(0, 24, cell):
+                part = (slice(max(top - 4, 0), top + 6), slice(max(left - 4, 0), left + 6))
+                inside = mask[b, 0][part] > 0
+                share = inside.double().mean().item()
+                if share > 0.1:
+                    f, w = fixed[b, 0][part][inside].numpy(), warped[b, 0][part][inside].numpy()
+                    covariance = ((f - f.mean()) * (w - w.mean())).mean() + 1e-3
+                    found.append(covariance / np.sqrt((f.var() + 1e-3) * (w.var() + 1e-3)))
+                    weights.append(share)
+        assert value[b].item() == pytest.approx(np.average(np.power(found, 1 if signed else 2), weights=weights))
+    other = torch.where(mask > 0, warped, noise(2, 1, 16, 24, seed=9))
+    assert_close(measure(other - center)[0], value)
+    assert slope[mask == 0].abs().max() == 0
+
+
+def test_the_square_does_not_see_inverted_contrast():
+    fixed, warped = noise(1, 1, 16, 24), noise(1, 1, 16, 24, seed=1)
+    measure = Correlation(fixed - 0.5, [1.0], WholeImage(fixed), signed=False, floor=0)
+    assert_close(measure(warped)[0], measure(1 - warped)[0])
+    assert measure(1 - fixed)[0].item() == pytest.approx(1)
 
 
 def test_the_whole_image_as_one_window_is_global_correlation():
