@@ -26,12 +26,12 @@ from make_tables import split
 from peers import PEERS
 
 from cnnreg.adaptation import adapt
-from cnnreg.alignment import mirror_pair
 from cnnreg.config import InputConfig, preset
 from cnnreg.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
 from cnnreg.devices import use_threads
 from cnnreg.evaluation import measure
 from cnnreg.fields import resize
+from cnnreg.mirroring import mirror_pair
 from cnnreg.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather
 from cnnreg.refinement import refine

@@ -1,88 +1,251 @@
-"""Global alignment: an affine map found by SimpleITK's registration framework, and pairs of mirror images."""
+"""Global alignment: the affine map that lays one image onto another, from whatever place, turn and size.
 
-from dataclasses import replace
+Exhaustive at first: every turn by 10 degrees and every size by a factor of 1.2, at every shift, by correlating the
+orientations of edges, which neither brightness nor inverted contrast changes (after Fitch et al. 2002,
+doi:10.5244/C.16.11, with doubled angles). The best few then climb the squared local correlation, all affine, coarse to
+fine.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from cnnreg.config import InputConfig
-from cnnreg.dataset import Labels, Pair, make_pair
-from cnnreg.fields import pixel_grid, sample
-from cnnreg.image import Grid, Image
-from cnnreg.transform import warp_labels
+from cnnreg.affine import Affine, Array
+from cnnreg.correlation import Correlation, MaskedWindows, local_windows
+from cnnreg.fields import pixel_grid
+from cnnreg.filters import Blur, edges, gradient
+
+COARSE = 72  # pixels of the longer side in the exhaustive search
+TURNS = 36
+SIZES = tuple(2 ** (k / 4) for k in range(-5, 6))
+CANDIDATES = 12  # that climb
+LEVELS = ((72, 20, 12), (144, 15, 4), (288, 10, 2))  # longer side, steps, candidates
+OVERLAP = 0.25  # of the smaller image: what shares less is no candidate
+WINDOW, FLOOR = 15, 1e-3  # of the local correlation
+EDGE_WEIGHTS = (0.5, 0.5)  # of intensities and edges
+LONGEST = 3.0  # pixels: no step takes any pixel further
+BASES = {  # what a step may be: columns of (row by row, row by column, row, column by row, column by column, column)
+    "affine": torch.eye(6),
+    "similarity": torch.tensor([[1.0, 0, 0, 0, 1, 0], [0, 1, 0, -1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1]]).T,
+    "rigid": torch.tensor([[0.0, 1, 0, -1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1]]).T,
+}
 
 
-def align_affine(fixed: Tensor, moving: Tensor) -> Tensor:
-    """The field (1, 2, H, W), in pixels, of the affine map that best lays ``moving`` onto ``fixed``.
+@dataclass(frozen=True)
+class Candidate:
+    """An affine map from fixed to moving pixels, and how well it lays the one onto the other, at most 1."""
 
-    Both (1, 1, H, W) in [0, 1]. Maximises global correlation over a pyramid, from the alignment of the centres, with
-    every pixel used, so that nothing is random.
+    affine: Affine
+    score: float
+
+
+def align(
+    fixed: Tensor, moving: Tensor, start: Affine, *, kind: str = "affine", anywhere: bool = True
+) -> tuple[Candidate, Candidate]:
+    """The best map found, and ``start`` itself, untouched, judged alike.
+
+    Args:
+        fixed, moving: (1, 1, H, W) and (1, 1, h, w), in [0, 1].
+        start: where their files' geometry puts them; always a candidate.
+        kind: "affine", "similarity" (turn, size, shift) or "rigid" (turn and shift; the size is that of ``start``).
+        anywhere: search every place, turn and size; else only climb from ``start``.
     """
-    images = [sitk.GetImageFromArray(x[0, 0].numpy()) for x in (fixed, moving)]
-    height, width = fixed.shape[2:]
-    start = sitk.AffineTransform(2)
-    start.SetCenter(((width - 1) / 2, (height - 1) / 2))
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsCorrelation()
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0, minStep=1e-3, numberOfIterations=100, relaxationFactor=0.6
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2])
-    method.SetSmoothingSigmasPerLevel([2, 1])
-    method.SetInitialTransform(start, inPlace=True)
-    method.Execute(*images)
-    # Three points tell an affine map; asking the transform itself keeps ITK's (x, y) on this side.
-    origin, right, below = (np.array(start.TransformPoint(p)[::-1]) for p in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
-    matrix = torch.from_numpy(np.stack([below - origin, right - origin], axis=1)).float()
-    grid = pixel_grid(fixed)
-    points = torch.einsum("ij,bjhw->bihw", matrix, grid) + torch.from_numpy(origin).float().view(1, 2, 1, 1)
-    return points - grid
+    with torch.inference_mode():
+        found = [start]
+        if anywhere:
+            size = abs(np.linalg.det(start.matrix)) ** 0.5
+            found += _search(fixed, moving, sizes=[1 / size] if kind == "rigid" else _sizes(fixed, moving, size))
+        for side, steps, count in LEVELS:
+            climbed = [_climb(fixed, moving, at, side=side, steps=steps, kind=kind) for at in found[:count]]
+            climbed.sort(key=lambda candidate: -candidate.score)
+            found = [candidate.affine for candidate in climbed]
+        return climbed[0], _climb(fixed, moving, start, side=LEVELS[-1][0], steps=0, kind=kind)
 
 
-def mirror_affine(image: Image, config: InputConfig, *, name: str = "image") -> Tensor:
-    """The field (1, 2, H, W) of the affine map that lays an image's mirror image onto it."""
-    pair = _mirrored(image, config, name)
-    return align_affine(pair.fixed_input, pair.moving_input)
+def _sizes(fixed: Tensor, moving: Tensor, given: float) -> list[float]:
+    """Fixed pixels along a moving pixel that are tried: about what the files say, and about what fills the image."""
+    fill = (math.prod(fixed.shape[2:]) / math.prod(moving.shape[2:])) ** 0.5
+    tried: list[float] = []
+    for size in [middle * factor for middle in (1 / given, fill) for factor in SIZES]:
+        if all(abs(math.log2(size / other)) > 0.13 for other in tried):
+            tried.append(size)
+    return tried
 
 
-def mirror_pair(
-    image: Image, seg: Labels | None, config: InputConfig, *, affine: Tensor | None = None, name: str = "image"
-) -> Pair:
-    """An image against its own left-right mirror image, affinely aligned to it, as the paper does for chest X-rays.
+# --- the exhaustive search
 
-    Only the affine part is taken out of the moving image; what is left is for the deformable registration. A label
-    map's parts are told apart by their place, so that a left lung is compared with what was the right one. ``affine``
-    is :func:`mirror_affine`'s, found here where it is not given.
+
+def _search(fixed: Tensor, moving: Tensor, *, sizes: list[float]) -> list[Affine]:
+    """The best maps of fixed to moving pixels, each unlike the others, best first."""
+    low_fixed, shrunk = _smaller(fixed, COARSE)
+    features = _Oriented(low_fixed, torch.ones_like(low_fixed))
+    found: list[_Place] = []
+    for size in sizes:
+        # The moving image is drawn so that its pixels are as large as the fixed ones.
+        drawn, shrunk_moving = _smaller(moving, max(8, round(max(moving.shape[2:]) * size * shrunk)))
+        if max(drawn.shape[2:]) <= 3 * COARSE:
+            back = _rescale(shrunk_moving).inverse()
+            for score, turn, low in _shifts(features, drawn):
+                found.append(_Place(score, size, turn, back.after(low).after(_rescale(shrunk))))
+    center, reach = (np.array(fixed.shape[2:]) - 1) / 2, 0.08 * max(moving.shape[2:])
+    kept: list[_Place] = []
+    for place in sorted(found, key=lambda place: -place.score):
+        if all(place.differs(other, center, reach) for other in kept):
+            kept.append(place)
+        if len(kept) == CANDIDATES - 1:
+            break
+    return [place.affine for place in kept]
+
+
+@dataclass(frozen=True)
+class _Place:
+    score: float
+    size: float
+    turn: int
+    affine: Affine
+
+    def differs(self, other: "_Place", center: Array, reach: float) -> bool:
+        turn = (self.turn - other.turn) % TURNS
+        return (
+            abs(math.log2(self.size / other.size)) > 0.3
+            or min(turn, TURNS - turn) > 2
+            or bool(np.linalg.norm(self.affine(center) - other.affine(center)) > reach)
+        )
+
+
+class _Oriented:
+    """Orientations of edges (B, 2, h, w) in a mask, their squared lengths, and the mask."""
+
+    def __init__(self, image: Tensor, mask: Tensor) -> None:
+        down, right = gradient(Blur(image, 1.0)(image))
+        parts = torch.cat([right * right - down * down, 2 * right * down, right * right + down * down], 1)
+        energy = Blur(image, 6.0)(parts[:, 2:])
+        doubled = Blur(image, 1.5)(parts[:, :2]) / (energy + 0.1 * energy.mean((2, 3), keepdim=True) + 1e-8)
+        length = doubled.norm(dim=1, keepdim=True)
+        self.mask = _shrunk_by(mask, 2)
+        self.vectors = doubled / (length.sqrt() + 1e-3) * self.mask
+        self.squares = self.vectors.square().sum(1, keepdim=True)
+
+
+def _shifts(fixed: _Oriented, moving: Tensor) -> Iterator[tuple[float, int, Affine]]:
+    """For every turn of ``moving``, the three best shifts: score, turn, and map of fixed to moving pixels."""
+    height, width = moving.shape[2:]
+    side = math.ceil(math.hypot(height, width)) + 2
+    canvas = pixel_grid(moving.new_empty(side, side)) - (side - 1) / 2
+    angles = torch.arange(TURNS) * (2 * math.pi / TURNS)
+    turns = torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], 1).view(-1, 2, 2)
+    center = torch.tensor([(height - 1) / 2, (width - 1) / 2])
+    points = torch.einsum("kij,bjhw->kihw", turns, canvas) + center.view(1, 2, 1, 1)
+    sources = torch.cat([moving, torch.ones_like(moving)], 1).expand(TURNS, -1, -1, -1)
+    image = _sample(sources[:, :1], points, outside="border")
+    inside = (_sample(sources[:, 1:], points, outside="zeros") > 0.99).to(moving)
+    turned = _Oriented(image, inside)
+    size = [-(-(a + side) // 16) * 16 for a in fixed.mask.shape[2:]]  # room for every shift, and quick to transform
+
+    def spectrum(x: Tensor) -> Tensor:
+        return torch.fft.rfft2(x, s=size)
+
+    def correlate(a: Tensor, b: Tensor) -> Tensor:
+        return torch.fft.irfft2((a * b.conj()).sum(1), s=size)
+
+    inside_spectrum = spectrum(turned.mask)
+    common = correlate(spectrum(fixed.vectors), spectrum(turned.vectors))
+    lengths = correlate(spectrum(fixed.squares), inside_spectrum).clamp_min(1e-3)
+    lengths *= correlate(spectrum(fixed.mask), spectrum(turned.squares)).clamp_min(1e-3)
+    overlap = correlate(spectrum(fixed.mask), inside_spectrum)
+    share = overlap / torch.minimum(fixed.mask.sum(), turned.mask.sum((1, 2, 3))).view(-1, 1, 1).clamp_min(1)
+    score = common / lengths.sqrt() * share.clamp(0, 1).sqrt()
+    score = score.masked_fill_((share < OVERLAP) | (overlap < 64), 0)
+    best = score.flatten(1).topk(3, dim=1)
+    for turn in range(TURNS):
+        matrix = turns[turn].double().numpy()
+        for value, index in zip(best.values[turn].tolist(), best.indices[turn].tolist(), strict=True):
+            shift = np.array([index // size[1], index % size[1]], dtype=float)
+            shift -= np.where(shift >= fixed.mask.shape[2:], size, 0)
+            yield value, turn, Affine(matrix, center.numpy() - matrix @ (shift + (side - 1) / 2))
+
+
+# --- the climb
+
+
+def _climb(fixed: Tensor, moving: Tensor, start: Affine, *, side: int, steps: int, kind: str) -> Candidate:
+    """The best map on the way of ``steps`` Newton steps from ``start``, at a resolution of ``side`` pixels.
+
+    The score is the mean squared local correlation of the images and their edges, times the root of the part of the
+    smaller image that the other covers: what overlaps less does not gain by it.
     """
-    pair = _mirrored(image, config, name)
-    if affine is None:
-        affine = align_affine(pair.fixed_input, pair.moving_input)
-    pair = replace(pair, moving_input=sample(pair.moving_input, pixel_grid(affine) + affine))
-    if seg is None:
-        return pair
-    parts = left_to_right(seg)
-    flat = Grid(image.grid.size)
-    moved = warp_labels(np.ascontiguousarray(seg[:, ::-1]), flat, affine, flat)
-    return replace(pair, seg_fixed=parts, seg_moving=left_to_right(moved))
+    low_fixed, shrunk = _smaller(fixed, side)
+    size = abs(np.linalg.det(start.matrix)) ** 0.5  # moving pixels along a fixed pixel
+    low_moving, shrunk_moving = _smaller(moving, max(16, round(max(moving.shape[2:]) * shrunk / size)))
+    to_low, from_low = _rescale(shrunk_moving), _rescale(shrunk).inverse()
+    here, best = to_low.after(start).after(from_low), Candidate(start, -1.0)
+    grid, area = pixel_grid(low_fixed), low_fixed.shape[2:].numel()
+    middle, radius = (np.array(low_fixed.shape[2:]) - 1) / 2, max(low_fixed.shape[2:]) / 2
+    centred = (grid - torch.from_numpy(middle).to(grid).view(1, 2, 1, 1)) / radius
+    powers = torch.cat([centred, torch.ones_like(grid[:, :1])], 1)[0]  # row, column and 1, of which affine maps consist
+    windows = local_windows(low_fixed, window=max(WINDOW, side // 10))
+    fixed_parts, sources = _with_edges(low_fixed), torch.cat([low_moving, torch.ones_like(low_moving)], 1)
+    for step in range(steps + 1):
+        points = here.at(grid)
+        warped = _with_edges(_sample(sources[:, :1], points, outside="border"))
+        mask = _shrunk_by((_sample(sources[:, 1:], points, outside="zeros") > 0.99).to(warped), 1)
+        measure = Correlation(fixed_parts, EDGE_WEIGHTS, MaskedWindows(windows, mask), signed=False, floor=FLOOR)
+        value, slope, curvature = measure(warped)
+        covered = mask.sum().item()
+        share = covered / min(area, low_moving.shape[2:].numel() / abs(np.linalg.det(here.matrix)))
+        score = value.item() * min(share, 1.0) ** 0.5 if share > OVERLAP / 2 else -1.0
+        if score > best.score:
+            best = Candidate(to_low.inverse().after(here).after(from_low.inverse()), score)
+        if step == steps or score == -1.0:
+            break
+        change = _newton(slope, curvature, warped, powers, BASES[kind])
+        change *= min(LONGEST / np.abs(change).sum(), 1.0)
+        matrix = np.eye(2) + change[:, :2] / radius
+        here = here.after(Affine(matrix, change[:, 2] + middle - matrix @ middle))
+    return best
 
 
-def _mirrored(image: Image, config: InputConfig, name: str) -> Pair:
-    mirrored = replace(image, pixels=np.ascontiguousarray(image.pixels[:, ::-1]))
-    return make_pair(image, mirrored, config, names=(name, f"the mirror image of {name}"))
+def _newton(slope: Tensor, curvature: Tensor, warped: Tensor, powers: Tensor, basis: Tensor) -> Array:
+    """The step (2, 3), of ``powers``, towards a higher similarity: Gauss and Newton's, slightly damped."""
+    along = torch.stack(gradient(warped), 2)[0]  # (C, 2, h, w)
+    parts = torch.einsum("cihw,jhw->cijhw", along, powers).flatten(1, 2)  # derivative by the six numbers
+    force = torch.einsum("chw,cphw->p", slope[0], parts)
+    stiffness = torch.einsum("chw,cphw,cqhw->pq", curvature[0], parts, parts)
+    force, stiffness = (basis.T @ force).double(), (basis.T @ stiffness @ basis).double()
+    stiffness += torch.diag(0.01 * stiffness.diagonal() + 1e-12)
+    return (basis.double() @ torch.linalg.solve(stiffness, force)).view(2, 3).numpy()
 
 
-def left_to_right(seg: Labels) -> Labels:
-    """Number the connected parts of a one-label map from left to right; the two largest, which are lungs, stay."""
-    if len(np.unique(seg[seg != 0])) != 1:
-        return seg
-    from skimage.measure import label, regionprops
+def _with_edges(image: Tensor) -> Tensor:
+    return torch.cat([image - 0.5, edges(image)], 1)
 
-    regions = sorted(regionprops(label(seg != 0)), key=lambda region: -region.area)[:2]
-    parts = np.zeros_like(seg)
-    for number, region in enumerate(sorted(regions, key=lambda region: region.centroid[1]), start=1):
-        parts[tuple(region.coords.T)] = number
-    return parts
+
+def _smaller(image: Tensor, side: int) -> tuple[Tensor, float]:
+    """``image`` with ``side`` pixels along its longer side at most, and by how much it shrank."""
+    factor = min(side / max(image.shape[2:]), 1.0)
+    if factor == 1:
+        return image, 1.0
+    size = [max(round(n * factor), 8) for n in image.shape[2:]]
+    return F.interpolate(image, size=size, mode="bilinear", antialias=True, align_corners=False), factor
+
+
+def _rescale(factor: float) -> Affine:
+    """From the pixels of an image to those of the same image shrunk by ``factor``."""
+    return Affine(np.eye(2) * factor, np.full(2, factor / 2 - 0.5))
+
+
+def _shrunk_by(mask: Tensor, pixels: int) -> Tensor:
+    """A mask less its rim."""
+    return 1 - F.max_pool2d(1 - mask, 2 * pixels + 1, 1, pixels)
+
+
+def _sample(images: Tensor, points: Tensor, *, outside: str) -> Tensor:
+    """(K, C, h, w) at points (K, 2, H, W), row and column in pixels."""
+    height, width = images.shape[2:]
+    grid = torch.stack([(points[:, 1] + 0.5) * (2 / width) - 1, (points[:, 0] + 0.5) * (2 / height) - 1], -1)
+    return F.grid_sample(images, grid, padding_mode=outside, align_corners=False)

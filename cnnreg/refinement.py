@@ -5,11 +5,10 @@ caps its length, and composes it with the field (greedy diffeomorphic registrati
 doi:10.1109/83.536892). Steps that small and smooth have no folds, and so has what they compose to.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -19,13 +18,13 @@ from torch import Tensor
 from cnnreg.config import RefinementConfig
 from cnnreg.correlation import Correlation, WholeImage, local_windows
 from cnnreg.fields import Warper, jacobian_determinant
+from cnnreg.filters import Blur, edges, gradient
 from cnnreg.watching import unwatched
 
 DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
 FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
 TINY = 1e-20  # where nothing is steep, nothing moves
-EDGE_GAIN = 4.0  # brings gradients of intensities in [0, 1] to that range
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Level:
         """What is compared, (B, C, h, w) each, around the mean of the fixed image."""
         fixed, moving = self.pair
         if self.sees_edges:
-            fixed, moving = (torch.cat([image, _edges(image)], 1) for image in (fixed, moving))
+            fixed, moving = (torch.cat([image, edges(image)], 1) for image in (fixed, moving))
         center = fixed.mean((2, 3), keepdim=True)
         return fixed - center, moving - center
 
@@ -229,48 +228,14 @@ def _prolong(field: Tensor, level: Level, finer: Level) -> Tensor:
     return 2 * field[..., :height, :width]
 
 
-def _gradient(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences along rows and columns, the rim repeated outwards: (B, C, h, w) each."""
-    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    return down.mul_(0.5), right.mul_(0.5)
-
-
-def _edges(image: Tensor) -> Tensor:
-    return torch.hypot(*_gradient(image)).mul_(EDGE_GAIN)
-
-
 def _by_displacement(slope: Tensor, curvature: Tensor, warped: Tensor) -> Tensor:
     """Derivative of the similarity by the displacement, rows and columns, and the size of its second: (B, 3, h, w).
 
     The second is Gauss and Newton's: curvature times squared image gradient, summed over the channels like the first.
     """
-    down, right = _gradient(warped)
+    down, right = gradient(warped)
     steep = down.square() + right.square()
     return torch.stack([(slope * down).sum(1), (slope * right).sum(1), (curvature * steep).sum(1)], 1)
-
-
-class Blur:
-    """Gaussian blur of (B, C, h, w) as two matrix products; beyond the rim the nearest value counts."""
-
-    def __init__(self, like: Tensor, sigma: float) -> None:
-        rows, columns = (_gaussian(side, sigma, like.dtype, like.device) for side in like.shape[2:])
-        self.rows, self.columns = rows, columns.T.contiguous()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.rows @ (x @ self.columns)
-
-
-@lru_cache(maxsize=16)
-def _gaussian(side: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Matrix (side, side) that blurs a row of values."""
-    reach = min(math.ceil(3 * sigma), side - 1)
-    offsets = torch.arange(-reach, reach + 1, device=device)
-    kernel = torch.exp(-(offsets / sigma).square() / 2)
-    kernel = (kernel / kernel.sum()).to(dtype).expand(side, -1)
-    sources = (torch.arange(side, device=device)[:, None] + offsets).clamp_(0, side - 1)
-    return torch.zeros(side, side, dtype=dtype, device=device).scatter_add_(1, sources, kernel)
 
 
 @contextmanager

@@ -34,6 +34,9 @@ RANKS = {
     "augmentation": 3,
     "modelstore": 3,
     "dataset": 5,
+    "mirroring": 6,
+    "affine": 2,
+    "filters": 1,
     "alignment": 6,
     "evaluation": 6,
     "adaptation": 6,
@@ -91,7 +94,7 @@ def test_imports_point_downwards(path):
         assert siblings or rank(imported) < rank(own), f"{own} imports {imported}"
 
 
-HOMES = {"SimpleITK": {"decoding", "image", "alignment", "devices"}, "typer": {"cli"}}
+HOMES = {"SimpleITK": {"decoding", "image", "mirroring", "devices"}, "typer": {"cli"}}
 
 
 @pytest.mark.parametrize(("library", "homes"), HOMES.items())

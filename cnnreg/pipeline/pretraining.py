@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from cnnreg import modelstore, training
-from cnnreg.alignment import mirror_pair
 from cnnreg.config import Config
 from cnnreg.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.errors import OutputError
 from cnnreg.files import claim, sha256
+from cnnreg.mirroring import mirror_pair
 from cnnreg.modelstore import Card
 from cnnreg.pipeline.setup import Setup, load
 from cnnreg.watching import unwatched

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnreg.alignment import mirror_affine, mirror_pair
 from cnnreg.config import InputConfig
 from cnnreg.dataset import Labels, Pair, read_intensities, read_labels
 from cnnreg.devices import resolve_device, use_threads
@@ -18,6 +17,7 @@ from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import compose
 from cnnreg.files import publishing, write_text
 from cnnreg.image import Image, luminance, suffix_for, write_field, write_image
+from cnnreg.mirroring import mirror_affine, mirror_pair
 from cnnreg.picture import draw_subtraction
 from cnnreg.pipeline.registration import deform
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load

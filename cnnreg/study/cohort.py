@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cnnreg.alignment import mirror_affine, mirror_pair
 from cnnreg.config import InputConfig
 from cnnreg.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles, read_table
 from cnnreg.errors import ConfigError, unknown_name
 from cnnreg.files import sha256
 from cnnreg.image import Grid, Image
+from cnnreg.mirroring import mirror_affine, mirror_pair
 
 PLAIN = InputConfig()  # smallest intensity 0, largest 1: what MAD is measured in
 

@@ -1,0 +1,45 @@
+"""Small filters of images (B, C, h, w) that record no graph: gradient, edges, Gaussian blur."""
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EDGE_GAIN = 4.0  # brings gradients of intensities in [0, 1] to that range
+
+
+def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences along rows and columns, the rim repeated outwards: (B, C, h, w) each."""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    return down.mul_(0.5), right.mul_(0.5)
+
+
+def edges(image: Tensor) -> Tensor:
+    """Lengths of the gradient, about [0, 1]: (B, C, h, w)."""
+    return torch.hypot(*gradient(image)).mul_(EDGE_GAIN)
+
+
+class Blur:
+    """Gaussian blur of (B, C, h, w) as two matrix products; beyond the rim the nearest value counts."""
+
+    def __init__(self, like: Tensor, sigma: float) -> None:
+        rows, columns = (_gaussian(side, sigma, like.dtype, like.device) for side in like.shape[2:])
+        self.rows, self.columns = rows, columns.T.contiguous()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.rows @ (x @ self.columns)
+
+
+@lru_cache(maxsize=16)
+def _gaussian(side: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Matrix (side, side) that blurs a row of values."""
+    reach = min(math.ceil(3 * sigma), side - 1)
+    offsets = torch.arange(-reach, reach + 1, device=device)
+    kernel = torch.exp(-(offsets / sigma).square() / 2)
+    kernel = (kernel / kernel.sum()).to(dtype).expand(side, -1)
+    sources = (torch.arange(side, device=device)[:, None] + offsets).clamp_(0, side - 1)
+    return torch.zeros(side, side, dtype=dtype, device=device).scatter_add_(1, sources, kernel)
