@@ -110,7 +110,7 @@ def score(pair: Pair, method: Method) -> dict[str, float]:
     start = time.perf_counter()
     field = method(pair)
     seconds = time.perf_counter() - start
-    found = measure(replace(gather(pair, None), fixed=pair.fixed_input, moving=pair.moving_input), field)
+    found = measure(replace(gather(pair, None), fixed=pair.fixed_input, moving=pair.moving_own), field)
     found |= found.pop("overlap") | {"seconds": seconds}
     return {name: float(found[name]) if found[name] is not None else float("nan") for name in MEASURES}
 

@@ -42,7 +42,7 @@ def score(pairs: list[Pair], model: str, name: str, steps: int) -> list[Measures
     results = []
     for pair in pairs:
         evidence = gather(pair, None)
-        evidence = replace(evidence, fixed=pair.fixed_input, moving=pair.moving_input)
+        evidence = replace(evidence, fixed=pair.fixed_input, moving=pair.moving_own)
         field = torch.zeros(1, 2, *pair.fixed.grid.size)
         if loaded:
             inputs = working_inputs(pair, config, "cpu")

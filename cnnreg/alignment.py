@@ -23,11 +23,13 @@ from cnnreg.filters import Blur, edges, gradient
 COARSE = 72  # pixels of the longer side in the exhaustive search
 TURNS = 36
 SIZES = tuple(2 ** (k / 4) for k in range(-5, 6))
-CANDIDATES = 12  # that climb
-LEVELS = ((72, 20, 12), (144, 15, 4), (288, 10, 2))  # longer side, steps, candidates
+CANDIDATES = 8  # that climb, besides the best of every size
+LEVELS = ((72, 15, 30), (144, 15, 4), (288, 10, 2))  # longer side, steps, candidates
+STANDS_OUT = 1.1  # times the score of the next best place
 OVERLAP = 0.25  # of the smaller image: what shares less is no candidate
 WINDOW, FLOOR = 15, 1e-3  # of the local correlation
 EDGE_WEIGHTS = (0.5, 0.5)  # of intensities and edges
+STRETCH = 1.6  # between the axes, at most
 LONGEST = 3.0  # pixels: no step takes any pixel further
 BASES = {  # what a step may be: columns of (row by row, row by column, row, column by row, column by column, column)
     "affine": torch.eye(6),
@@ -44,27 +46,51 @@ class Candidate:
     score: float
 
 
-def align(
-    fixed: Tensor, moving: Tensor, start: Affine, *, kind: str = "affine", anywhere: bool = True
-) -> tuple[Candidate, Candidate]:
-    """The best map found, and ``start`` itself, untouched, judged alike.
+def align(fixed: Tensor, moving: Tensor, given: Affine, *, kind: str) -> Candidate:
+    """The best map found from fixed to moving pixels, wherever it is.
 
     Args:
         fixed, moving: (1, 1, H, W) and (1, 1, h, w), in [0, 1].
-        start: where their files' geometry puts them; always a candidate.
-        kind: "affine", "similarity" (turn, size, shift) or "rigid" (turn and shift; the size is that of ``start``).
-        anywhere: search every place, turn and size; else only climb from ``start``.
+        given: where their files' geometry puts them; always a candidate.
+        kind: "affine", "similarity" (turn, size, shift) or "rigid" (turn and shift; the size is that of ``given``).
     """
+    size = abs(np.linalg.det(given.matrix)) ** 0.5
+    sizes = [1 / size] if kind == "rigid" else _sizes(fixed, moving, size)
     with torch.inference_mode():
-        found = [start]
-        if anywhere:
-            size = abs(np.linalg.det(start.matrix)) ** 0.5
-            found += _search(fixed, moving, sizes=[1 / size] if kind == "rigid" else _sizes(fixed, moving, size))
+        found = [place.affine for place in _search(fixed, moving, sizes=sizes)]
+    return climb(fixed, moving, [given, *found], kind=kind)
+
+
+def climb(fixed: Tensor, moving: Tensor, starts: list[Affine], *, kind: str) -> Candidate:
+    """The best map to be reached from any of ``starts``, coarse to fine, ever fewer of them."""
+    with torch.inference_mode():
         for side, steps, count in LEVELS:
-            climbed = [_climb(fixed, moving, at, side=side, steps=steps, kind=kind) for at in found[:count]]
+            climbed = [_climb(fixed, moving, at, side=side, steps=steps, kind=kind) for at in starts[:count]]
             climbed.sort(key=lambda candidate: -candidate.score)
-            found = [candidate.affine for candidate in climbed]
-        return climbed[0], _climb(fixed, moving, start, side=LEVELS[-1][0], steps=0, kind=kind)
+            starts = [candidate.affine for candidate in climbed]
+    return climbed[0]
+
+
+def score(fixed: Tensor, moving: Tensor, affine: Affine) -> float:
+    """How well ``affine`` lays the images onto each other, to be compared with that of a :class:`Candidate`."""
+    with torch.inference_mode():
+        return _climb(fixed, moving, affine, side=LEVELS[-1][0], steps=0, kind="affine").score
+
+
+def in_place(fixed: Tensor, moving: Tensor, given: Affine) -> bool:
+    """Whether, of all turns and shifts at the size that the files say, none is as good as staying about there."""
+    size = abs(np.linalg.det(given.matrix)) ** 0.5
+    with torch.inference_mode():
+        places = _search(fixed, moving, sizes=[1 / size])
+    center = (np.array(fixed.shape[2:]) - 1) / 2
+    direction = given.matrix / size
+    scores = {True: [0.0], False: [0.0]}
+    for place in places:
+        turn = place.affine.matrix @ np.linalg.inv(direction)
+        angle = math.degrees(math.atan2(turn[1, 0] - turn[0, 1], np.trace(turn)))
+        way = np.linalg.norm(place.affine(center) - given(center)) / max(moving.shape[2:])
+        scores[abs(angle) < 1.5 * 360 / TURNS and bool(way < 0.1)].append(place.score)
+    return max(scores[True]) > STANDS_OUT * max(scores[False])
 
 
 def _sizes(fixed: Tensor, moving: Tensor, given: float) -> list[float]:
@@ -80,8 +106,8 @@ def _sizes(fixed: Tensor, moving: Tensor, given: float) -> list[float]:
 # --- the exhaustive search
 
 
-def _search(fixed: Tensor, moving: Tensor, *, sizes: list[float]) -> list[Affine]:
-    """The best maps of fixed to moving pixels, each unlike the others, best first."""
+def _search(fixed: Tensor, moving: Tensor, *, sizes: list[float]) -> list["_Place"]:
+    """The best maps of fixed to moving pixels, each unlike the others, and the best of every size; best first."""
     low_fixed, shrunk = _smaller(fixed, COARSE)
     features = _Oriented(low_fixed, torch.ones_like(low_fixed))
     found: list[_Place] = []
@@ -93,13 +119,15 @@ def _search(fixed: Tensor, moving: Tensor, *, sizes: list[float]) -> list[Affine
             for score, turn, low in _shifts(features, drawn):
                 found.append(_Place(score, size, turn, back.after(low).after(_rescale(shrunk))))
     center, reach = (np.array(fixed.shape[2:]) - 1) / 2, 0.08 * max(moving.shape[2:])
+    found.sort(key=lambda place: -place.score)
+    firsts = [next(place for place in found if place.size == size) for size in {place.size for place in found}]
     kept: list[_Place] = []
-    for place in sorted(found, key=lambda place: -place.score):
+    for place in found:
         if all(place.differs(other, center, reach) for other in kept):
             kept.append(place)
-        if len(kept) == CANDIDATES - 1:
+        if len(kept) == CANDIDATES:
             break
-    return [place.affine for place in kept]
+    return sorted([*kept, *(p for p in firsts if p not in kept)], key=lambda place: -place.score)
 
 
 @dataclass(frozen=True)
@@ -159,7 +187,8 @@ def _shifts(fixed: _Oriented, moving: Tensor) -> Iterator[tuple[float, int, Affi
     lengths *= correlate(spectrum(fixed.mask), spectrum(turned.squares)).clamp_min(1e-3)
     overlap = correlate(spectrum(fixed.mask), inside_spectrum)
     share = overlap / torch.minimum(fixed.mask.sum(), turned.mask.sum((1, 2, 3))).view(-1, 1, 1).clamp_min(1)
-    score = common / lengths.sqrt() * share.clamp(0, 1).sqrt()
+    evidence = (overlap / fixed.mask.sum()).clamp(0, 1) ** 0.25
+    score = common / lengths.sqrt() * share.clamp(0, 1).sqrt() * evidence
     score = score.masked_fill_((share < OVERLAP) | (overlap < 64), 0)
     best = score.flatten(1).topk(3, dim=1)
     for turn in range(TURNS):
@@ -176,8 +205,9 @@ def _shifts(fixed: _Oriented, moving: Tensor) -> Iterator[tuple[float, int, Affi
 def _climb(fixed: Tensor, moving: Tensor, start: Affine, *, side: int, steps: int, kind: str) -> Candidate:
     """The best map on the way of ``steps`` Newton steps from ``start``, at a resolution of ``side`` pixels.
 
-    The score is the mean squared local correlation of the images and their edges, times the root of the part of the
-    smaller image that the other covers: what overlaps less does not gain by it.
+    The score is the mean squared local correlation of the images and their edges, where the fixed one has structure,
+    times the root of the part of the smaller image that the other covers, and the fourth root of that of the fixed one:
+    what overlaps less does not gain by it, and few pixels are little evidence.
     """
     low_fixed, shrunk = _smaller(fixed, side)
     size = abs(np.linalg.det(start.matrix)) ** 0.5  # moving pixels along a fixed pixel
@@ -194,11 +224,15 @@ def _climb(fixed: Tensor, moving: Tensor, start: Affine, *, side: int, steps: in
         points = here.at(grid)
         warped = _with_edges(_sample(sources[:, :1], points, outside="border"))
         mask = _shrunk_by((_sample(sources[:, 1:], points, outside="zeros") > 0.99).to(warped), 1)
-        measure = Correlation(fixed_parts, EDGE_WEIGHTS, MaskedWindows(windows, mask), signed=False, floor=FLOOR)
+        measure = Correlation(
+            fixed_parts, EDGE_WEIGHTS, MaskedWindows(windows, mask), signed=False, flat=False, floor=FLOOR
+        )
         value, slope, curvature = measure(warped)
         covered = mask.sum().item()
         share = covered / min(area, low_moving.shape[2:].numel() / abs(np.linalg.det(here.matrix)))
-        score = value.item() * min(share, 1.0) ** 0.5 if share > OVERLAP / 2 else -1.0
+        stretch = np.linalg.svd(here.matrix, compute_uv=False)
+        possible = share > OVERLAP / 2 and stretch[0] < STRETCH * stretch[1]
+        score = value.item() * min(share, 1.0) ** 0.5 * (covered / area) ** 0.25 if possible else -1.0
         if score > best.score:
             best = Candidate(to_low.inverse().after(here).after(from_low.inverse()), score)
         if step == steps or score == -1.0:

@@ -73,6 +73,17 @@ class InputConfig(Section):
 
 
 @dataclass(frozen=True)
+class AlignmentConfig(Section):
+    """The initial, global alignment, before anything is deformed."""
+
+    init: str = _choice(
+        "none",
+        "auto (only where needed), none, center, moments, rigid, similarity or affine (always searched)",
+        ("auto", "none", "center", "moments", "rigid", "similarity", "affine"),
+    )
+
+
+@dataclass(frozen=True)
 class NetworkConfig(Section):
     """The U-Net; stored with every model."""
 
@@ -138,6 +149,7 @@ class Config:
     """All parameters of a run."""
 
     input: InputConfig = InputConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()

@@ -37,7 +37,8 @@ class Correlation:
         weights: of the channels, in the similarity; sum 1.
         windows: where the correlation is taken, see :func:`local_windows`, :class:`WholeImage`, :class:`MaskedWindows`.
         signed: True climbs the correlation; False its square, to which inverted contrast is as good.
-        floor: added to each window's variance, so that flat windows, which hold only noise, count as 0.
+        flat: whether two flat windows agree; else windows count by the structure that the fixed image has in them.
+        floor: added to each window's variance, so that noise in flat windows does not count.
     """
 
     def __init__(
@@ -47,19 +48,26 @@ class Correlation:
         windows: Windows,
         *,
         signed: bool = True,
+        flat: bool = True,
         floor: float = 1e-4,
     ) -> None:
         self.fixed, self.windows, self.signed, self.floor = fixed, windows, signed, floor
+        self.agreement = floor if flat else 0.0
         self.mean, square = windows.means(torch.cat([fixed, fixed.square()], 1)).chunk(2, 1)
         self.precision = (square - self.mean.square()).clamp_min_(0).add_(floor).reciprocal_()
         self.weights = fixed.new_tensor(weights).view(1, -1, 1, 1) * windows.weights
+        if not flat:
+            structure = windows.weights * (1 - floor * self.precision)
+            structure /= structure.sum((2, 3), keepdim=True).clamp_min(1e-12)
+            self.weights = fixed.new_tensor(weights).view(1, -1, 1, 1) * structure
         self.parts = fixed.new_empty(len(fixed), 3, *fixed.shape[1:])
 
     def __call__(self, warped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The similarity (B,), its derivative by each pixel of ``warped`` (B, C, H, W), and the size of its second.
 
         Correlation is (covariance + floor) / sqrt(v_fixed v_warped) with variances v that include the floor, so an
-        image agrees with itself everywhere, flat parts included, and is in equilibrium. With A = 1 / sqrt(v_fixed
+        image agrees with itself everywhere, flat parts included, and is in equilibrium. (Where flat windows do not
+        agree, the covariance stands alone.) With A = 1 / sqrt(v_fixed
         v_warped) and B = correlation / v_warped, it is fixed S(A) - warped S(B) - S(A m_fixed - B m_warped); of the
         square, A and B are multiplied by twice the correlation. The m are the windows' means; S sums, for each pixel,
         over all windows that contain it, each divided by its number of pixels (after Hermosillo et al. 2002,
@@ -72,7 +80,7 @@ class Correlation:
         mean, square, product = self.windows.means(self.parts.flatten(1, 2)).chunk(3, 1)
         precision = torch.addcmul(square, mean, mean, value=-1).clamp_min_(0).add_(self.floor).reciprocal_()
         a = (precision * self.precision).sqrt_()
-        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.floor).mul_(a)
+        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.agreement).mul_(a)
         weighted = correlation * self.weights
         if self.signed:
             value, a = weighted.sum((1, 2, 3)), a.mul_(self.weights)

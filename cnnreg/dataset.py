@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnreg import fields
+from cnnreg.affine import Affine
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, TableError
 from cnnreg.fields import inside
 from cnnreg.image import MIN_SIZE, Grid, Image, luminance, read_image
-from cnnreg.transform import resample_intensities, source_points, warp_labels
+from cnnreg.transform import antialiased, source_points, warp_labels
 
 Labels = NDArray[np.int64]  # (H, W)
 Points = NDArray[np.float64]  # (N, 2), row and column in pixels
@@ -39,9 +41,16 @@ class Pair:
     fixed: Image
     moving: Image
     fixed_input: Tensor  # (1, 1, H, W)
-    moving_input: Tensor  # (1, 1, H, W), on the fixed grid
+    moving_input: Tensor  # (1, 1, H, W), on the fixed grid, through the initial alignment if there is one
+    moving_own: Tensor  # (1, 1, h, w), on the moving image's own grid
     seg_fixed: Labels | None = None  # on the fixed grid
     seg_moving: Labels | None = None  # on the moving image's own grid
+    initial: Affine | None = None  # of fixed pixels, from where their files put the images
+    mask: Tensor | None = None  # (1, 1, H, W), 1 where both images are seen; None: everywhere
+
+    def total(self, field: Tensor) -> Tensor:
+        """A field (1, 2, H, W) between the images as they were aligned, from the fixed to the moving image itself."""
+        return self.initial.carry(field) if self.initial else field
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -99,30 +108,46 @@ def load_pair(files: PairFiles, config: InputConfig, *, slice_index: int | None 
     fixed = read_intensities(files.fixed, slice_index=slice_index)
     moving = read_intensities(files.moving, slice_index=slice_index)
     pair = make_pair(fixed, moving, config, names=(str(files.fixed), str(files.moving)))
+    return with_labels(pair, files, slice_index=slice_index)
+
+
+def with_labels(pair: Pair, files: PairFiles, *, slice_index: int | None = None) -> Pair:
+    """The pair with the label maps that its row names."""
     if files.seg_fixed:
-        pair = replace(pair, seg_fixed=read_labels(files.seg_fixed, fixed.grid, slice_index=slice_index))
+        pair = replace(pair, seg_fixed=read_labels(files.seg_fixed, pair.fixed.grid, slice_index=slice_index))
     if files.seg_moving:
-        pair = replace(pair, seg_moving=read_labels(files.seg_moving, moving.grid, slice_index=slice_index))
+        pair = replace(pair, seg_moving=read_labels(files.seg_moving, pair.moving.grid, slice_index=slice_index))
     return pair
 
 
 def make_pair(
-    fixed: Image, moving: Image, config: InputConfig, *, names: tuple[str, str] = ("fixed", "moving")
+    fixed: Image,
+    moving: Image,
+    config: InputConfig,
+    *,
+    initial: Affine | None = None,
+    names: tuple[str, str] = ("fixed", "moving"),
 ) -> Pair:
-    """Bring two images to [0, 1] and onto the fixed image's grid; ``names`` are for the errors."""
+    """Bring two images to [0, 1] and onto the fixed image's grid; ``names`` are for the errors.
+
+    ``initial`` is a map of the fixed image's pixels that comes before the way to the moving image.
+    """
     identity = torch.zeros(1, 2, *fixed.grid.size)
-    if not inside(source_points(identity, fixed.grid, moving.grid), moving.grid.size).any():
+    field = initial.carry(identity) if initial else identity
+    points = source_points(field, fixed.grid, moving.grid)
+    seen = inside(points, moving.grid.size)
+    if not seen.any():
         raise ImageError(
             f"{names[0]} and {names[1]} do not overlap in physical space: origins {fixed.grid.origin} and "
-            f"{moving.grid.origin}, spacings {fixed.grid.spacing} and {moving.grid.spacing}; correct their headers"
+            f"{moving.grid.origin}, spacings {fixed.grid.spacing} and {moving.grid.spacing}; correct their headers, "
+            f"or let --init affine find where they belong"
         )
     inputs = [normalise(image.pixels, config, name=name) for image, name in zip((fixed, moving), names, strict=True)]
-    return Pair(
-        fixed,
-        moving,
-        torch.from_numpy(inputs[0])[None, None],
-        resample_intensities(inputs[1], moving.grid, fixed.grid),
-    )
+    size = abs(np.linalg.det(initial.matrix)) ** 0.5 if initial else 1.0
+    own = antialiased(inputs[1], moving.grid, fixed.grid, size)
+    on_fixed = fields.sample(own, points) if initial or fixed.grid != moving.grid else own
+    mask = None if seen.all() else seen[:, None].float()
+    return Pair(fixed, moving, torch.from_numpy(inputs[0])[None, None], on_fixed, own, initial=initial, mask=mask)
 
 
 def at_size(pair: Pair, size: int) -> Pair:

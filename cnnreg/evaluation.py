@@ -9,9 +9,9 @@ from torch import Tensor
 
 from cnnreg import metrics
 from cnnreg.dataset import Labels, Points
-from cnnreg.fields import jacobian_determinant, warp
+from cnnreg.fields import jacobian_determinant, sample
 from cnnreg.image import Grid
-from cnnreg.transform import move_points, warp_labels
+from cnnreg.transform import move_points, source_points, warp_labels
 
 Measures = dict[str, Any]
 
@@ -23,7 +23,7 @@ class Evidence:
     grid: Grid | None = None  # of the fixed image
     moving_grid: Grid | None = None
     fixed: Tensor | None = None  # (1, 1, H, W) in [0, 1]
-    moving: Tensor | None = None  # (1, 1, H, W) in [0, 1], on the fixed grid
+    moving: Tensor | None = None  # (1, 1, h, w) in [0, 1], on the moving grid
     seg_fixed: Labels | None = None  # on the fixed grid
     seg_moving: Labels | None = None  # on the moving grid
     points_fixed: Points | None = None  # in fixed pixels
@@ -34,8 +34,7 @@ def measure(evidence: Evidence, field: Tensor | None) -> Measures:
     """Every number that ``evidence`` allows for ``field`` (1, 2, H, W); None stands for no registration."""
     measures: Measures = {}
     if evidence.fixed is not None and evidence.moving is not None:
-        warped = evidence.moving if field is None else warp(evidence.moving, field)
-        measures |= alikeness(evidence.fixed, warped)
+        measures |= alikeness(evidence.fixed, _warped(evidence.fixed, evidence.moving, evidence, field))
     if field is not None:
         measures |= metrics.regularity(jacobian_determinant(field)[0].numpy())
         length = field.norm(dim=1)
@@ -45,6 +44,17 @@ def measure(evidence: Evidence, field: Tensor | None) -> Measures:
     if evidence.points_fixed is not None and evidence.points_moving is not None:
         measures["landmarks"] = _landmarks(evidence, field)
     return measures
+
+
+def _warped(fixed: Tensor, moving: Tensor, evidence: Evidence, field: Tensor | None) -> Tensor:
+    sizes = ((image.shape[2], image.shape[3]) for image in (fixed, moving))
+    grid, moving_grid = (
+        known or Grid(size) for known, size in zip((evidence.grid, evidence.moving_grid), sizes, strict=True)
+    )
+    if field is None and grid == moving_grid:
+        return moving
+    field = torch.zeros(1, 2, *grid.size) if field is None else field
+    return sample(moving, source_points(field, grid, moving_grid))
 
 
 def alikeness(fixed: Tensor, warped: Tensor) -> Measures:

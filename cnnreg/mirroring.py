@@ -61,7 +61,8 @@ def mirror_pair(
     pair = _mirrored(image, config, name)
     if affine is None:
         affine = align_affine(pair.fixed_input, pair.moving_input)
-    pair = replace(pair, moving_input=sample(pair.moving_input, pixel_grid(affine) + affine))
+    aligned = sample(pair.moving_input, pixel_grid(affine) + affine)
+    pair = replace(pair, moving_input=aligned, moving_own=aligned)
     if seg is None:
         return pair
     parts = left_to_right(seg)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.config import RefinementConfig
-from cnnreg.correlation import Correlation, WholeImage, local_windows
+from cnnreg.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
 from cnnreg.fields import Warper, jacobian_determinant
 from cnnreg.filters import Blur, edges, gradient
 from cnnreg.watching import unwatched
@@ -44,17 +44,19 @@ def refine(
     *,
     steps: int,
     config: RefinementConfig,
+    mask: Tensor | None = None,
     on_step: Callable[[int, Tensor], None] = unwatched,
 ) -> Refinement:
     """Register ``moving`` to ``fixed``, (B, 1, H, W) each in [0, 1], in ``steps`` iterations in all.
 
     The coarsest level starts from the identity. At the next, what it found competes with the identity itself and with
     ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy. The pairs of a batch do not
-    influence each other. ``on_step`` is told the number of iterations done and the last energy.
+    influence each other. Only the pixels of ``mask``, (B, 1, H, W) of 0 and 1, count: as it does not move, nothing is
+    gained by pushing what disagrees out of it. ``on_step`` is told the number of iterations done and the last energy.
     """
     energies: list[Tensor] = []
     with torch.inference_mode(), _denormals_flushed(fixed):
-        levels = _pyramid(fixed, moving, config)
+        levels = _pyramid(fixed, moving, mask, config)
         counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
         decisive = max((n for n, level in enumerate(levels) if level.side >= DECISIVE), default=0)
         field = levels[-1].identity
@@ -108,8 +110,8 @@ class Level:
     pixel; on large ones the field lives on blocks of 2 x 2 pixels, the cells, always in pixels of the level.
     """
 
-    def __init__(self, fixed: Tensor, moving: Tensor, config: RefinementConfig) -> None:
-        self.pair, self.config = (fixed, moving), config
+    def __init__(self, fixed: Tensor, moving: Tensor, config: RefinementConfig, mask: Tensor | None = None) -> None:
+        self.pair, self.config, self.mask = (fixed, moving), config, mask
         self.size, self.side = fixed.shape[2:], min(fixed.shape[2:])
         self.cell = 2 if self.side >= FINE else 1
         self.identity = self.to_cells(fixed.new_zeros(len(fixed), 2, *self.size))
@@ -129,9 +131,13 @@ class Level:
         fixed, config = self.images[0], self.config
         weights = [1 - config.edges, config.edges] if self.sees_edges else [1.0]
         if config.similarity == "ncc":
-            return Correlation(fixed, weights, WholeImage(fixed), floor=config.floor)
-        apart = next((n for n in (4, 2) if self.side >= n * DECISIVE), 1)  # pixels between windows
-        return Correlation(fixed, weights, local_windows(fixed, window=config.window, cell=apart), floor=config.floor)
+            windows: Windows = WholeImage(fixed)
+        else:
+            apart = next((n for n in (4, 2) if self.side >= n * DECISIVE), 1)  # pixels between windows
+            windows = local_windows(fixed, window=config.window, cell=apart)
+        if self.mask is not None:
+            windows = MaskedWindows(windows, self.mask)
+        return Correlation(fixed, weights, windows, floor=config.floor)
 
     @cached_property
     def _warper(self) -> Warper:
@@ -196,13 +202,18 @@ def unfold(field: Tensor, level: Level, size: tuple[int, int]) -> Tensor:
     return field
 
 
-def _pyramid(fixed: Tensor, moving: Tensor, config: RefinementConfig) -> list[Level]:
-    """Finest first, each level half the one before."""
-    pair = _fill(torch.cat([fixed, moving], 1))
-    levels = [Level(pair[:, :1], pair[:, 1:], config)]
+def _pyramid(fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig) -> list[Level]:
+    """Finest first, each level half the one before; a pixel of a mask's level is one if all that it covers are."""
+    layers = _fill(torch.cat([fixed, moving] if mask is None else [fixed, moving, mask], 1))
+
+    def level() -> Level:
+        seen = None if mask is None else (layers[:, 2:] > 0.99).to(layers)
+        return Level(layers[:, :1], layers[:, 1:2], config, seen)
+
+    levels = [level()]
     while levels[-1].side >= DECISIVE:
-        pair = _fill(F.avg_pool2d(pair, 2))
-        levels.append(Level(pair[:, :1], pair[:, 1:], config))
+        layers = _fill(F.avg_pool2d(layers, 2))
+        levels.append(level())
     return levels
 
 

@@ -5,19 +5,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cnnreg.fields import jacobian_determinant, warp
+import torch
+
+from cnnreg.fields import jacobian_determinant, sample
 from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.image import suffix_for, write_field, write_image
+from cnnreg.initial import Initial
 from cnnreg.modelstore import Model
 from cnnreg.picture import draw_registration
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.system import versions
 from cnnreg.tables import summary
-from cnnreg.transform import warp_labels
+from cnnreg.transform import source_points, warp_labels
+from cnnreg.transformfile import write_affine
 
 SCHEMA_VERSION = 1
-FIELD, INVERSE, REPORT, PICTURE = "field.mha", "inverse.mha", "report.json", "report.png"
-RESULTS = (FIELD, INVERSE, REPORT, PICTURE, "warped.*")
+FIELD, INVERSE, AFFINE = "field.mha", "inverse.mha", "affine.tfm"
+REPORT, PICTURE = "report.json", "report.png"
+RESULTS = (FIELD, INVERSE, AFFINE, REPORT, PICTURE, "warped.*")
 FIELD_CONVENTION = (
     "ITK displacement field on the fixed image's grid; (x, y) components in the fixed image's physical units; "
     "a point p of the fixed image lies at p + field(p) in the moving image"
@@ -43,12 +48,15 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
     start = time.perf_counter()
     grid = result.pair.fixed.grid
     warped_name = f"warped{suffix_for(result.warped, grid)}"
-    names = [warped_name, FIELD, *([INVERSE] if result.inverse else []), REPORT, PICTURE]
+    names = [warped_name, FIELD, *([INVERSE] if result.inverse else []), *([AFFINE] if result.initial.needed else [])]
+    names += [REPORT, PICTURE]
     with publishing(folder, replaces=RESULTS) as staging:
         write_image(result.warped, staging / warped_name)
         write_field(result.field[0].numpy(), grid, staging / FIELD)
         if result.inverse:
             write_field(result.inverse.field[0].numpy(), result.pair.moving.grid, staging / INVERSE)
+        if result.initial.needed:
+            write_affine(result.initial.affine, grid, result.pair.moving.grid, staging / AFFINE)
         picture(result).save(staging / PICTURE, compress_level=2)  # zlib at 6 takes as long as all the rest
         result.seconds["write"] = time.perf_counter() - start
         report = describe(result, command=command, files=[str(folder / name) for name in names])
@@ -77,12 +85,21 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
         "device": {"asked": result.setup.device, "used": result.device, "threads": result.threads},
         "versions": versions(),
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
+        "alignment": _describe_alignment(result.initial, config.alignment.init),
         "field": {"file": FIELD, "convention": FIELD_CONVENTION},
         **({"inverse": _describe_inverse(result.inverse)} if result.inverse else {}),
         "metrics": result.measures,
         "adaptation": adaptation,
         "files": files,
     }
+
+
+def _describe_alignment(initial: Initial, method: str) -> dict[str, Any]:
+    """What was done about the initial alignment, and why."""
+    told: dict[str, Any] = {"method": method, "how": initial.how}
+    if initial.needed:
+        told |= {"file": AFFINE, "convention": "ITK transform of points of the fixed image to the moving image"}
+    return told
 
 
 def _describe_inverse(inverse: Inverse) -> dict[str, Any]:
@@ -119,21 +136,24 @@ def how(result: Registration) -> str:
 def picture(result: Registration) -> Any:
     """The nine panels of :func:`cnnreg.picture.draw_registration` for a result."""
     pair, field, grid = result.pair, result.field, result.pair.fixed.grid
+    identity = torch.zeros_like(field)
     outlines = None
     if pair.seg_fixed is not None and pair.seg_moving is not None:
-        before = warp_labels(pair.seg_moving, pair.moving.grid, field * 0, grid)
-        outlines = (pair.seg_fixed, before, warp_labels(pair.seg_moving, pair.moving.grid, field, grid))
+        before, after = (warp_labels(pair.seg_moving, pair.moving.grid, f, grid) for f in (identity, field))
+        outlines = (pair.seg_fixed, before, after)
+    moving, warped = (sample(pair.moving_own, source_points(f, grid, pair.moving.grid)) for f in (identity, field))
     width, height = grid.size[::-1]
     return draw_registration(
         fixed=pair.fixed_input[0, 0].numpy(),
-        moving=pair.moving_input[0, 0].numpy(),
-        warped=warp(pair.moving_input, field)[0, 0].numpy(),
+        moving=moving[0, 0].numpy(),
+        warped=warped[0, 0].numpy(),
         field=field[0].numpy(),
         jacobian=jacobian_determinant(field)[0].numpy(),
         outlines=outlines,
         heading=f"{result.files.moving.name} laid onto {result.files.fixed.name}",
         caption=[
             f"model {result.model.card.name}, {how(result)}, {width} x {height} pixels, {result.device}",
+            f"initial alignment: {result.initial.how}",
             summary(result.measures),
         ],
         energies=[(terms["total"], int(terms.get("level", 1))) for terms in result.one_shot.history]

@@ -66,15 +66,16 @@ def warp_labels(labels: NDArray[np.int64], labels_grid: Grid, field: Tensor, gri
     return warp_image(Image(labels, labels_grid), field, grid, labels=True).pixels
 
 
-def resample_intensities(pixels: NDArray[np.float32], source: Grid, grid: Grid) -> Tensor:
-    """Intensities (h, w) on ``grid``, undeformed, smoothed first where ``grid`` is coarser: (1, 1, H, W)."""
+def antialiased(pixels: NDArray[np.float32], source: Grid, grid: Grid, size: float = 1.0) -> Tensor:
+    """Intensities (h, w) on ``source``, smoothed where ``grid`` is coarser, ready to be sampled: (1, 1, h, w).
+
+    ``size`` is that of an initial alignment: how much larger a pixel of ``grid`` gets by it.
+    """
     tensor = torch.from_numpy(pixels)[None, None]
-    if source == grid:
+    if source == grid and size == 1:
         return tensor
-    reduction = abs(np.linalg.det(index_map(grid, source)[0])) ** 0.5  # source pixels along one pixel of the grid
-    if reduction > 1:
-        tensor = _smooth(tensor, sigma=0.5 * (reduction**2 - 1) ** 0.5)
-    return fields.sample(tensor, source_points(torch.zeros(1, 2, *grid.size), grid, source))
+    reduction = size * abs(np.linalg.det(index_map(grid, source)[0])) ** 0.5  # source pixels along one of ``grid``
+    return _smooth(tensor, sigma=0.5 * (reduction**2 - 1) ** 0.5) if reduction > 1.05 else tensor
 
 
 def _smooth(image: Tensor, sigma: float) -> Tensor:

@@ -28,6 +28,7 @@ RANKS = {
     "objective": 2,
     "network": 2,
     "transform": 4,
+    "transformfile": 4,
     "strain": 4,
     "picture": 3,
     "tables": 3,
@@ -37,10 +38,11 @@ RANKS = {
     "mirroring": 6,
     "affine": 2,
     "filters": 1,
-    "alignment": 6,
+    "alignment": 3,
     "evaluation": 6,
     "adaptation": 6,
     "refinement": 6,
+    "initial": 4,
     "training": 6,
     "demo": 6,
     "system": 6,
@@ -94,7 +96,7 @@ def test_imports_point_downwards(path):
         assert siblings or rank(imported) < rank(own), f"{own} imports {imported}"
 
 
-HOMES = {"SimpleITK": {"decoding", "image", "mirroring", "devices"}, "typer": {"cli"}}
+HOMES = {"SimpleITK": {"decoding", "image", "mirroring", "transformfile", "devices"}, "typer": {"cli"}}
 
 
 @pytest.mark.parametrize(("library", "homes"), HOMES.items())

@@ -26,12 +26,13 @@ def make(
     window: int,
     *,
     signed: bool = True,
+    flat: bool = True,
     mask: torch.Tensor | None = None,
 ) -> Correlation:
     fixed = fixed - fixed.mean((2, 3), keepdim=True)
     windows = WholeImage(fixed) if cell == 0 else local_windows(fixed, window=window, cell=cell)
     windows = windows if mask is None else MaskedWindows(windows, mask)
-    return Correlation(fixed, weights, windows, signed=signed, floor=1e-3)
+    return Correlation(fixed, weights, windows, signed=signed, flat=flat, floor=1e-3)
 
 
 def half_mask() -> torch.Tensor:
@@ -72,12 +73,12 @@ def test_it_is_what_its_definition_says(kind, cell, window):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize(("cell", "window"), [(1, 5), (2, 6), (4, 12), (2, 99), (0, 0)])
-def test_the_derivative_is_the_numerical_one(cell, window, signed, masked):
+@pytest.mark.parametrize(("signed", "flat"), [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(("cell", "window"), [(1, 5), (4, 12), (2, 99), (0, 0)])
+def test_the_derivative_is_the_numerical_one(cell, window, signed, flat, masked):
     """gradcheck of the derivative by hand, at the rim too, in two channels of different weight, of the square too."""
     mask = (noise(1, 1, 12, 16, seed=4) > 0.3).double() if masked else None
-    measure = make(noise(1, 2, 12, 16), (0.7, 0.3), cell, window, signed=signed, mask=mask)
+    measure = make(noise(1, 2, 12, 16), (0.7, 0.3), cell, window, signed=signed, flat=flat, mask=mask)
 
     class ByHand(torch.autograd.Function):
         @staticmethod
@@ -118,6 +119,17 @@ def test_only_the_pixels_of_the_mask_count(signed):
     other = torch.where(mask > 0, warped, noise(2, 1, 16, 24, seed=9))
     assert_close(measure(other - center)[0], value)
     assert slope[mask == 0].abs().max() == 0
+
+
+def test_flat_windows_can_be_left_out():
+    """A half without structure then has no say, whatever the other image holds there."""
+    fixed, warped = noise(1, 1, 16, 40), noise(1, 1, 16, 40, seed=1)
+    fixed[..., 20:] = 0.5
+    measure = Correlation(fixed - 0.5, [1.0], local_windows(fixed, window=5), flat=False, floor=1e-6)
+    other = warped.clone()
+    other[..., 24:] = noise(1, 1, 16, 16, seed=2)
+    assert measure(other)[0].item() == pytest.approx(measure(warped)[0].item(), abs=1e-4)
+    assert measure(fixed - 0.5)[0].item() == pytest.approx(1, abs=1e-3)
 
 
 def test_the_square_does_not_see_inverted_contrast():

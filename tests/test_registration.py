@@ -9,7 +9,7 @@ import SimpleITK as sitk
 import torch
 from PIL import Image as PILImage
 
-from cnnreg.config import preset
+from cnnreg.config import Config
 from cnnreg.dataset import PairFiles
 from cnnreg.image import read_image
 from cnnreg.modelstore import load_model
@@ -21,8 +21,9 @@ FILES = {"warped.png", "field.mha", "report.json", "report.png"}
 
 
 def run(cli, folder: Path, fixed: Path, moving: Path, model: object, *extra: object) -> dict:
-    """Register and return the report."""
-    ended = cli("register", fixed, moving, "-o", folder, "--model", model, "-q", *extra)
+    """Register, from where the files put the images unless told otherwise, and return the report."""
+    init = [] if "--init" in extra else ["--init", "none"]
+    ended = cli("register", fixed, moving, "-o", folder, "--model", model, "-q", *init, *extra)
     assert (ended.code, ended.err) == (0, "")
     return json.loads((folder / "report.json").read_text())
 
@@ -41,7 +42,7 @@ def test_what_is_written(cli, pair_files, tiny_model, tmp_path):
     assert [list(entry) for entry in report["adaptation"]["history"]] == [["total", "level"]] * 3
     assert report["device"]["used"] in {"cpu", "cuda"}
     assert report["model"]["sha256"] == load_model(tiny_model).card.sha256
-    assert {"model", "read", "predict", "adapt", "warp", "measure", "write"} == set(report["seconds"])
+    assert {"model", "read", "align", "predict", "adapt", "warp", "measure", "write"} == set(report["seconds"])
     import hashlib
 
     assert report["inputs"]["fixed"]["sha256"] == hashlib.sha256(pair_files[0].read_bytes()).hexdigest()
@@ -88,7 +89,8 @@ def test_adapt_zero_is_the_plain_prediction(cli, pair_files, tiny_model, tmp_pat
     report = run(cli, tmp_path / "plain", *pair_files, tiny_model)
     assert (tmp_path / "zero" / "field.mha").read_bytes() == (tmp_path / "plain" / "field.mha").read_bytes()
     assert list(report["metrics"]) == ["before", "prediction"]
-    result = register(PairFiles(*pair_files), Setup(preset("default"), str(tiny_model)))
+    result = register(PairFiles(*pair_files), Setup(Config(), str(tiny_model)))
+    assert not result.initial.needed
     with torch.no_grad():
         expected = load_model(tiny_model).network(result.pair.fixed_input, result.pair.moving_input)
     assert torch.equal(result.field, expected)
@@ -265,8 +267,19 @@ def test_a_parameter_file_cannot_contradict_the_model(cli, pair_files, tiny_mode
 
 def test_adapted_models_are_kept_and_used(cli, pair_files, tiny_model, tmp_path):
     """adapt writes a model; registering with it equals registering with steps on the weights; --pairs takes a table."""
-    (tmp_path / "weights.toml").write_text('[adaptation]\ntarget = "weights"\n')
-    ended = cli("adapt", *pair_files, "--model", tiny_model, "--steps", 8, "-o", tmp_path / "tuned")
+    (tmp_path / "weights.toml").write_text('[adaptation]\ntarget = "weights"\n[alignment]\ninit = "none"\n')
+    ended = cli(
+        "adapt",
+        *pair_files,
+        "--model",
+        tiny_model,
+        "--steps",
+        8,
+        "-p",
+        tmp_path / "weights.toml",
+        "-o",
+        tmp_path / "tuned",
+    )
     assert ended.code == 0
     assert "energy" in ended.out
     run(cli, tmp_path / "a", *pair_files, tmp_path / "tuned")

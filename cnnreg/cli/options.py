@@ -31,6 +31,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no t
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
 SegFixed = Annotated[Path | None, typer.Option("--seg-fixed", help="Label map of the fixed image.")]
 SegMoving = Annotated[Path | None, typer.Option("--seg-moving", help="Label map of the moving image.")]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        "--init",
+        help="Initial alignment: auto (where needed), none, center, moments, rigid, similarity, affine, or a FILE.",
+        show_default="the preset's",
+    ),
+]
 PointsFixed = Annotated[
     Path | None, typer.Option("--points-fixed", help="Landmarks of the fixed image: CSV with x, y in pixels.")
 ]
@@ -59,6 +67,15 @@ def make_setup(
     config, sections = read_parameters(parameters) if parameters else (named_preset(preset or "default"), set())
     config = config.override(dict(changes or {}), source="command line")
     return Setup(config, model, device, seed, threads, frozenset(sections))
+
+
+def initial(init: str | None) -> tuple[dict[str, dict[str, object]], Path | None]:
+    """What ``--init`` changes in the parameters, or the transform file that it names."""
+    if init is None:
+        return {}, None
+    if "." in init or "/" in init or Path(init).is_file():
+        return {}, Path(init)
+    return {"alignment": {"init": init}}, None
 
 
 def both_or_neither(one: object, other: object, names: str) -> None:

@@ -32,6 +32,7 @@ def register(
     points_fixed: options.PointsFixed = None,
     points_moving: options.PointsMoving = None,
     slice_index: options.Slice = None,
+    init: options.Init = None,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back, inverse.mha, too.")] = False,
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
@@ -48,7 +49,8 @@ def register(
     options.both_or_neither(points_fixed, points_moving, "--points-fixed and --points-moving")
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other")
-    changes = {} if adapt is None else {"adaptation": {"steps": adapt}}
+    method, transform = options.initial(init)
+    changes = ({} if adapt is None else {"adaptation": {"steps": adapt}}) | method
     from cnnreg.files import stem
 
     folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
@@ -66,7 +68,9 @@ def register(
     files = PairFiles(fixed, moving, seg_fixed, seg_moving)
     points = (points_fixed, points_moving) if points_fixed and points_moving else None
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
-        result = run(files, setup, points=points, slice_index=slice_index, inverse=inverse, on_step=on_step)
+        result = run(
+            files, setup, points=points, slice_index=slice_index, inverse=inverse, transform=transform, on_step=on_step
+        )
     written = write_registration(result, folder, command=sys.argv)
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
@@ -129,6 +133,7 @@ def _show(result: "Registration", written: list[Path]) -> None:
     names = f"{result.files.moving.name} onto {result.files.fixed.name}"
     title = f"{names}: model {result.model.card.name}, {how(result)}, {result.device}"
     console.print_table(title, list(result.measures), rows(result.measures))
+    console.say(f"initial alignment: {result.initial.how}")
     for note in _notes(result):
         console.say(note)
     for path in written:

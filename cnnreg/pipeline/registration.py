@@ -8,14 +8,15 @@ from torch import Tensor
 
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
-from cnnreg.dataset import Pair, PairFiles, Points, load_pair, make_pair, read_landmarks
+from cnnreg.dataset import Pair, PairFiles, Points, make_pair, read_landmarks
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import resize
 from cnnreg.image import Image
+from cnnreg.initial import Initial
 from cnnreg.modelstore import Model
 from cnnreg.network import RegistrationNetwork
-from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
+from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, load_aligned, working_inputs
 from cnnreg.refinement import refine
 from cnnreg.transform import invert_field, warp_image
 from cnnreg.watching import unwatched
@@ -25,7 +26,7 @@ from cnnreg.watching import unwatched
 class OneShot:
     """What the iterations on the pair came to."""
 
-    field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels
+    field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels; after the initial alignment
     start: str  # "network"; or, of the field, "identity" or "coarse" where the network's prediction was not the best
     best_step: int
     history: list[Terms]  # the energy before each iteration; of weights also after the last
@@ -47,10 +48,13 @@ class Registration:
     files: PairFiles
     points: tuple[Path, Path] | None
     pair: Pair
+    initial: Initial
     field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels
     warped: Image
     inverse: Inverse | None
-    measures: dict[str, Measures]  # before, prediction (with a model), adaptation (with iterations)
+    measures: dict[
+        str, Measures
+    ]  # before, alignment (where there was need of one), prediction (with a model), adaptation (with iterations)
     one_shot: OneShot | None
     model: Model
     setup: Setup  # with the configuration as it was resolved
@@ -66,21 +70,26 @@ def register(
     points: tuple[Path, Path] | None = None,
     slice_index: int | None = None,
     inverse: bool = False,
+    transform: Path | None = None,
     on_step: Watch = unwatched,
 ) -> Registration:
     """Predict with the network, adapt prediction or network to the pair if asked to, warp once, measure.
 
     ``points`` are two files of landmarks, of the fixed and of the moving image. With ``inverse`` the way back, too.
+    ``transform`` is a file with the initial alignment, which is otherwise found as the configuration says.
     """
     watch = Stopwatch()
     device, threads = resolve_device(setup.device), use_threads(setup.threads)
     with watch("model"):
         model, config = load(setup)
-    with watch("read"):
-        pair = load_pair(files, config.input, slice_index=slice_index)
+    pair, initial = load_aligned(files, config, watch, slice_index=slice_index, transform=transform)
+    with watch("measure"):
         evidence = gather(pair, read_landmarks(*points) if points else None)
         measures = {"before": measure(evidence, None)}
-    fields, one_shot = deform(pair, model, config, device=device, watch=watch, on_step=on_step)
+    local, one_shot = deform(pair, model, config, device=device, watch=watch, on_step=on_step)
+    fields = {stage: pair.total(field) for stage, field in local.items()}
+    if initial.needed:
+        fields = {"alignment": pair.total(torch.zeros_like(next(iter(fields.values()))))} | fields
     with watch("measure"):
         measures |= {stage: measure(evidence, field) for stage, field in fields.items()}
     field = list(fields.values())[-1]
@@ -94,6 +103,7 @@ def register(
         files,
         points,
         pair,
+        initial,
         field,
         warped,
         back,
@@ -145,7 +155,8 @@ def _refine_field(pair: Pair, prediction: Tensor | None, config: Config, on_step
 
     steps = config.adaptation.steps
     images = pair.fixed_input.to(device), pair.moving_input.to(device)
-    refined = refine(*images, starts, steps=steps, config=config.refinement, on_step=tell)
+    mask = None if pair.mask is None else pair.mask.to(device)
+    refined = refine(*images, starts, steps=steps, config=config.refinement, mask=mask, on_step=tell)
     energies = refined.energies[:, 0].tolist()
     history: list[Terms] = [
         {"total": energy, "level": float(level)} for energy, level in zip(energies, refined.levels, strict=True)
@@ -155,13 +166,13 @@ def _refine_field(pair: Pair, prediction: Tensor | None, config: Config, on_step
 
 def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:
     """What the pair can be measured with; MAD and NCC do not depend on how a model likes its intensities."""
-    plain = make_pair(pair.fixed, pair.moving, InputConfig())
+    plain = make_pair(pair.fixed, pair.moving, InputConfig(), initial=pair.initial)
     points_fixed, points_moving = landmarks or (None, None)
     return Evidence(
         pair.fixed.grid,
         pair.moving.grid,
         plain.fixed_input,
-        plain.moving_input,
+        plain.moving_own,
         pair.seg_fixed,
         pair.seg_moving,
         points_fixed,

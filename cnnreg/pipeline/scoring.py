@@ -102,7 +102,7 @@ def _evidence(
     inputs: tuple[Tensor | None, Tensor | None] = (None, None)
     if fixed and moving:
         pair = make_pair(fixed, moving, InputConfig(), names=(str(request.fixed), str(request.moving)))
-        inputs = (pair.fixed_input, pair.moving_input)
+        inputs = (pair.fixed_input, pair.moving_own)
     segs, grids = _label_maps(request, grid, moving.grid if moving else None, slice_index)
     points: tuple[Points | None, Points | None] = (None, None)
     if request.points_fixed and request.points_moving:

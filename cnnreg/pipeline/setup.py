@@ -4,17 +4,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from cnnreg import defaults, modelstore
 from cnnreg.adaptation import Terms
 from cnnreg.config import Config
-from cnnreg.dataset import Pair
+from cnnreg.dataset import Pair, PairFiles, make_pair, normalise, read_intensities, with_labels
 from cnnreg.errors import ConfigError
+from cnnreg.initial import Initial, find_initial, given_alignment
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import build_network
 from cnnreg.transform import shrink
+from cnnreg.transformfile import read_affine
 
 Watch = Callable[[int, Terms], None]
 
@@ -70,6 +74,38 @@ def load(setup: Setup) -> tuple[Model, Config]:
                 f"leave the section out, or start from random weights with --model none"
             )
     return model, replace(config, network=model.card.network, input=model.card.input)
+
+
+def load_aligned(
+    files: PairFiles,
+    config: Config,
+    watch: Stopwatch,
+    *,
+    slice_index: int | None = None,
+    transform: Path | None = None,
+) -> tuple[Pair, Initial]:
+    """Read two images, find their initial alignment, and bring them to one grid by it.
+
+    ``transform`` is a file that says the alignment, instead of ``config.alignment.init``.
+    """
+    with watch("read"):
+        fixed, moving = (read_intensities(path, slice_index=slice_index) for path in (files.fixed, files.moving))
+        own = [
+            torch.from_numpy(normalise(image.pixels, config.input, name=str(path)))[None, None]
+            for image, path in ((fixed, files.fixed), (moving, files.moving))
+        ]
+        given = given_alignment(fixed.grid, moving.grid)
+        told = read_affine(transform, fixed.grid, moving.grid) if transform else None
+    with watch("align"):
+        if told and transform:
+            initial = Initial(told, given, f"from {transform.name}")
+        else:
+            initial = find_initial(own[0], own[1], given, method=config.alignment.init)
+    with watch("read"):
+        between = initial.given.inverse().after(initial.affine) if initial.needed else None
+        names = str(files.fixed), str(files.moving)
+        pair = make_pair(fixed, moving, config.input, initial=between, names=names)
+        return with_labels(pair, files, slice_index=slice_index), initial
 
 
 def working_inputs(pair: Pair, config: Config, device: str) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ def subtract(path: Path, setup: Setup, *, seg: Path | None = None, on_step: Watc
 def _measure(image: Image, mask: Labels | None, affine: Tensor, field: Tensor, pair: Pair) -> dict[str, Measures]:
     """Of the mirror image as it is, after affine, and after deformable registration."""
     plain = mirror_pair(image, None, InputConfig(), affine=torch.zeros_like(affine))
-    evidence = Evidence(image.grid, image.grid, plain.fixed_input, plain.moving_input)
+    evidence = Evidence(image.grid, image.grid, plain.fixed_input, plain.moving_own)
     measures = {
         "before": measure(evidence, None),
         "affine": measure(evidence, affine),

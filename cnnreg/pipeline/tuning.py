@@ -6,11 +6,11 @@ from pathlib import Path
 from cnnreg import modelstore
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config
-from cnnreg.dataset import PairFiles, load_pair
+from cnnreg.dataset import PairFiles
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import RegistrationNetwork
-from cnnreg.pipeline.setup import Setup, Watch, load, working_inputs
+from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, load_aligned, working_inputs
 from cnnreg.watching import unwatched
 
 
@@ -58,7 +58,8 @@ def adapt_model(
     use_threads(setup.threads)
     model, config = load(setup)
     inputs = [
-        working_inputs(load_pair(files, config.input, slice_index=slice_index), config, device) for files in pairs
+        working_inputs(load_aligned(files, config, Stopwatch(), slice_index=slice_index)[0], config, device)
+        for files in pairs
     ]
     result = adapt(model.network.to(device), inputs, config=config, on_step=on_step)
     return AdaptedModel(result.network, model, config, result.history, result.best_step, len(pairs), setup.seed)

@@ -124,7 +124,7 @@ class Loader:
             pair = at_size(pair, size)
             grid = Grid((size, size))
             fixed, moving = (Image(x[0, 0].numpy(), grid) for x in (pair.fixed_input, pair.moving_input))
-            pair = replace(pair, fixed=fixed, moving=moving)
+            pair = replace(pair, fixed=fixed, moving=moving, moving_own=pair.moving_input, mask=None)
         if spacing:
             fixed, moving = (
                 replace(image, grid=Grid(image.grid.size, spacing[::-1], unit="mm")) if image.grid.plain else image

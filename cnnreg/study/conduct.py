@@ -155,7 +155,8 @@ def _search(cohort: Cohort, request: StudyRequest, threads: int, display: Displa
         for number in sorted(numbers):
             pair = loader(number)
             images = pair.fixed_input, pair.moving_input
-            evidence = Evidence(pair.fixed.grid, pair.moving.grid, *images, pair.seg_fixed, pair.seg_moving)
+            grids, segs = (pair.fixed.grid, pair.moving.grid), (pair.seg_fixed, pair.seg_moving)
+            evidence = Evidence(*grids, pair.fixed_input, pair.moving_own, *segs)
             found = measure(evidence, elastix.register(*images, parameters, threads=threads))
             overlap = found.get("overlap", {}).get("dsc")
             scores.append(found["ncc"] if overlap is None else overlap)

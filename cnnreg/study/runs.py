@@ -62,7 +62,7 @@ class Runner:
             plain.fixed.grid,
             plain.moving.grid,
             plain.fixed_input,
-            plain.moving_input,
+            plain.moving_own,
             plain.seg_fixed,
             plain.seg_moving,
         )
