@@ -98,7 +98,11 @@ class NetworkConfig(Section):
 class LossConfig(Section):
     """The energy that training and one-shot adaptation minimise."""
 
-    similarity: str = _choice("ncc", "ncc (global) or lncc (local, square windows)", ("ncc", "lncc"))
+    similarity: str = _choice(
+        "ncc",
+        "ncc (global correlation), lncc (local, square windows), mse, mi (mutual information) or mind",
+        ("ncc", "lncc", "mse", "mi", "mind"),
+    )
     window: int = _number(9, "side of the windows of lncc in pixels; without effect on ncc", low=3)
     tv: float = _number(1e-6, "weight of the total variation of the field, summed over the pixels")
     l2: float = _number(1e-6, "weight of the norm of the field divided by the number of pixels")
@@ -133,7 +137,11 @@ class AdaptationConfig(Section):
 class RefinementConfig(Section):
     """One-shot iterations on the field (adaptation.target = "field"); lengths in pixels of each resolution level."""
 
-    similarity: str = _choice("lncc", "lncc (local, square windows) or ncc (global)", ("lncc", "ncc"))
+    similarity: str = _choice(
+        "lncc",
+        "lncc (local correlation), ncc (global), mse, mi (mutual information), mind, or auto (lncc or mind)",
+        ("auto", "lncc", "ncc", "mse", "mi", "mind"),
+    )
     window: int = _number(20, "side of the windows of the local correlation", low=3)
     floor: float = _number(5e-4, "added to each window's variance, of intensities in [0, 1]", low=1e-8)
     edges: float = _number(0.3, "weight of the edges (gradient magnitude) beside the intensities", high=1)

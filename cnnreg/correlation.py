@@ -105,6 +105,17 @@ def local_windows(like: Tensor, *, window: int, cell: int = 1) -> Windows:
     return RunningWindows(like, radius=radius, cell=cell)
 
 
+def agreement(fixed: Tensor, moving: Tensor, mask: Tensor | None = None) -> float:
+    """Mean local correlation of two images (1, 1, H, W) where the first has structure, in [-1, 1].
+
+    Well above 0 where bright is bright in both; below where contrast is inverted, and about 0 where it is unlike.
+    """
+    windows = local_windows(fixed, window=max(min(fixed.shape[2:]) // 8, 5))
+    middle = fixed.mean()
+    seen = MaskedWindows(windows, torch.ones_like(fixed) if mask is None else mask)
+    return Correlation(fixed - middle, [1.0], seen, flat=False, floor=5e-4)(moving - middle)[0].item()
+
+
 class WholeImage:
     """One window over everything: global correlation."""
 

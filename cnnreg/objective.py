@@ -3,12 +3,14 @@
 from torch import Tensor
 
 from cnnreg.config import LossConfig
+from cnnreg.descriptors import mind
+from cnnreg.measures import MutualInformation, Squares
 from cnnreg.regularity import diffusion, norm_per_pixel, total_variation
-from cnnreg.similarity import local_ncc, ncc
+from cnnreg.similarity import Climb, local_ncc, ncc
 
 
 def energy(fixed: Tensor, warped: Tensor, field: Tensor, config: LossConfig) -> dict[str, Tensor]:
-    """``-NCC(M o D, F) + tv TV(D) + l2 ||D|| / n``, term by term.
+    """``-similarity(M o D, F) + tv TV(D) + l2 ||D|| / n``, term by term.
 
     Args:
         fixed, warped: (B, 1, H, W), intensities in [0, 1].
@@ -17,10 +19,7 @@ def energy(fixed: Tensor, warped: Tensor, field: Tensor, config: LossConfig) -> 
     Returns:
         The weighted terms of non-zero weight and their sum ``total``, each (B,); to be minimised.
     """
-    if config.similarity == "lncc":
-        terms = {"lncc": -local_ncc(fixed, warped, window=config.window)}
-    else:
-        terms = {"ncc": -ncc(fixed, warped)}
+    terms = {config.similarity: -similarity(fixed, warped, config)}
     penalties = {
         "tv": (config.tv, total_variation),
         "l2": (config.l2, norm_per_pixel),
@@ -28,3 +27,17 @@ def energy(fixed: Tensor, warped: Tensor, field: Tensor, config: LossConfig) -> 
     }
     terms |= {name: weight * penalty(field) for name, (weight, penalty) in penalties.items() if weight}
     return {"total": sum(terms.values()), **terms}  # type: ignore[dict-item]
+
+
+def similarity(fixed: Tensor, warped: Tensor, config: LossConfig) -> Tensor:
+    """What ``config.similarity`` names, (B,), 1 at most; see :func:`energy`."""
+    match config.similarity:
+        case "lncc":
+            return local_ncc(fixed, warped, window=config.window)
+        case "mse":
+            return Climb.apply(warped, Squares(fixed))  # type: ignore[no-untyped-call]
+        case "mi":
+            return Climb.apply(warped, MutualInformation(fixed, (0.0, 1.0)))  # type: ignore[no-untyped-call]
+        case "mind":
+            return Climb.apply(mind(warped), Squares(mind(fixed)))  # type: ignore[no-untyped-call]
+    return ncc(fixed, warped)

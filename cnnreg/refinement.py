@@ -17,14 +17,19 @@ from torch import Tensor
 
 from cnnreg.config import RefinementConfig
 from cnnreg.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
+from cnnreg.descriptors import mind
 from cnnreg.fields import Warper, jacobian_determinant
 from cnnreg.filters import Blur, edges, gradient
+from cnnreg.measures import MutualInformation, Squares
 from cnnreg.watching import unwatched
 
 DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
 FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
 TINY = 1e-20  # where nothing is steep, nothing moves
+
+
+Similarity = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # of a warped image: value, slope, curvature
 
 
 @dataclass(frozen=True)
@@ -120,16 +125,21 @@ class Level:
     def images(self) -> tuple[Tensor, Tensor]:
         """What is compared, (B, C, h, w) each, around the mean of the fixed image."""
         fixed, moving = self.pair
-        if self.sees_edges:
+        if self.config.similarity == "mind":
+            fixed, moving = mind(fixed), mind(moving)
+        elif self.sees_edges:
             fixed, moving = (torch.cat([image, edges(image)], 1) for image in (fixed, moving))
         center = fixed.mean((2, 3), keepdim=True)
         return fixed - center, moving - center
 
     @cached_property
-    def similarity(self) -> Correlation:
+    def similarity(self) -> Similarity:
         """Of any warped image to the fixed one."""
-        fixed, config = self.images[0], self.config
-        weights = [1 - config.edges, config.edges] if self.sees_edges else [1.0]
+        (fixed, moving), config = self.images, self.config
+        if config.similarity in {"mind", "mse"}:
+            return Squares(fixed, self.mask)
+        if config.similarity == "mi":
+            return MutualInformation(fixed, (moving.amin().item(), moving.amax().item()), self.mask)
         if config.similarity == "ncc":
             windows: Windows = WholeImage(fixed)
         else:
@@ -137,6 +147,7 @@ class Level:
             windows = local_windows(fixed, window=config.window, cell=apart)
         if self.mask is not None:
             windows = MaskedWindows(windows, self.mask)
+        weights = [1 - config.edges, config.edges] if self.sees_edges else [1.0]
         return Correlation(fixed, weights, windows, floor=config.floor)
 
     @cached_property
@@ -145,7 +156,8 @@ class Level:
 
     @property
     def sees_edges(self) -> bool:
-        return self.side >= DECISIVE and self.config.edges > 0
+        correlates = self.config.similarity in {"lncc", "ncc"}
+        return correlates and self.side >= DECISIVE and self.config.edges > 0
 
     def warp(self, field: Tensor) -> Tensor:
         """The moving image pulled back along a field on the cells."""

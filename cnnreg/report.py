@@ -74,7 +74,12 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
     one_shot = result.one_shot
     adaptation: dict[str, Any] = {"steps": config.adaptation.steps, "target": config.adaptation.target}
     if one_shot:
-        adaptation |= {"start": one_shot.start, "best_step": one_shot.best_step, "history": one_shot.history}
+        adaptation |= {
+            "similarity": one_shot.similarity,
+            "start": one_shot.start,
+            "best_step": one_shot.best_step,
+            "history": one_shot.history,
+        }
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,
@@ -128,9 +133,10 @@ def how(result: Registration) -> str:
     if not result.one_shot:
         return "prediction only"
     steps, target = result.setup.config.adaptation.steps, result.setup.config.adaptation.target
+    by = f"by {result.one_shot.similarity}"
     if target == "weights":
-        return f"{steps} one-shot steps on the weights, best {result.one_shot.best_step}"
-    return f"{steps} one-shot steps on the field from {STARTS[result.one_shot.start]}"
+        return f"{steps} one-shot steps on the weights {by}, best {result.one_shot.best_step}"
+    return f"{steps} one-shot steps on the field {by} from {STARTS[result.one_shot.start]}"
 
 
 def picture(result: Registration) -> Any:

@@ -1,5 +1,6 @@
 """How alike two images are: differentiable measures, 1 for images that agree."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,6 +40,20 @@ def local_ncc(a: Tensor, b: Tensor, *, window: int = 9, floor: float = 1e-4) -> 
     variance_b = (square_b - mean_b.square()).clamp_min(0) + floor
     correlation = (product - mean_a * mean_b) / (variance_a * variance_b).sqrt()
     return correlation.flatten(1).mean(1)
+
+
+class Climb(torch.autograd.Function):
+    """The value of a measure of :mod:`cnnreg.measures`, whose derivative by hand stands in for a recorded graph."""
+
+    @staticmethod
+    def forward(ctx: Any, warped: Tensor, measure: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+        value, slope, _ = measure(warped)
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.view(-1, 1, 1, 1) * ctx.saved_tensors[0], None
 
 
 class BoxMean(torch.autograd.Function):

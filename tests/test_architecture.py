@@ -38,6 +38,8 @@ RANKS = {
     "mirroring": 6,
     "affine": 2,
     "filters": 1,
+    "measures": 1,
+    "descriptors": 1,
     "alignment": 3,
     "evaluation": 6,
     "adaptation": 6,

@@ -227,8 +227,11 @@ IMAGES = {
     "complex": ("register fixed.png complex.nii -o out -m model", 1, "complex numbers"),
     "slice out of range": ("register pages.tif pages.tif -o out -m model --slice 3", 1, "slices 0 to 2"),
     "slice of a 2D image": (REGISTER + "--slice 1", 1, "leave --slice out"),
+    "unknown similarity": (REGISTER + "--similarity mnd", 1, "did you mean 'mind'"),
+    "unknown initial alignment": (REGISTER + "--init afine", 1, "did you mean 'affine'"),
+    "no such transform": (REGISTER + "--init none.tfm", 1, "there is no transform file none.tfm"),
     "slice below 0": (REGISTER + "--slice -1", 2, "--slice"),
-    "no overlap": ("register here.mha there.mha -o out -m model", 1, "do not overlap in physical space"),
+    "no overlap": ("register here.mha there.mha -o out -m model --init none", 1, "do not overlap in physical space"),
 }
 
 LABELS_AND_POINTS = {

@@ -109,8 +109,14 @@ def test_energy_is_equation_one():
 
 @pytest.mark.parametrize(
     "config",
-    [LossConfig(tv=0.1, l2=0.5), LossConfig(similarity="lncc", window=5, tv=0, l2=0, diffusion=0.3)],
-    ids=["paper", "lncc"],
+    [
+        LossConfig(tv=0.1, l2=0.5),
+        LossConfig(similarity="lncc", window=5, tv=0, l2=0, diffusion=0.3),
+        LossConfig(similarity="mse"),
+        LossConfig(similarity="mi"),
+        LossConfig(similarity="mind"),
+    ],
+    ids=["paper", "lncc", "mse", "mi", "mind"],
 )
 def test_gradients_of_the_energy(config):
     """Analytic gradients with respect to the warped image and the field equal numerical ones."""

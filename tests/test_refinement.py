@@ -43,7 +43,7 @@ def folds(field: torch.Tensor) -> int:
     return int((jacobian_determinant(field) <= 0).sum())
 
 
-@pytest.mark.parametrize("similarity", ["lncc", "ncc"])
+@pytest.mark.parametrize("similarity", ["lncc", "ncc", "mse", "mi", "mind"])
 @pytest.mark.parametrize("size", [(90, 123), (64, 201), (37, 45), (300, 266)])
 def test_a_known_deformation_is_found(size, similarity):
     """Odd sizes, one to four levels, with and without blocks of pixels: most of a smooth deformation is recovered."""
@@ -51,9 +51,39 @@ def test_a_known_deformation_is_found(size, similarity):
     result = run(fixed, moving, similarity=similarity)
     inner = (slice(None), slice(None), slice(8, -8), slice(8, -8))
     error = (result.field - truth)[inner].norm(dim=1).mean()
-    assert error < 0.25 * truth[inner].norm(dim=1).mean()
+    share = 0.35 if similarity == "mind" and min(size) < 40 else 0.25  # its descriptors are five pixels wide
+    assert error < share * truth[inner].norm(dim=1).mean()
     assert result.field.shape == truth.shape
     assert folds(result.field) == 0
+
+
+@pytest.mark.parametrize("similarity", ["mi", "mind"])
+def test_contrast_may_be_inverted(similarity):
+    """Most of the deformation is recovered although dark has become bright; correlation goes astray."""
+    fixed, moving, truth = known_pair(1, 5.0, (120, 150))
+    inner = (slice(None), slice(None), slice(8, -8), slice(8, -8))
+
+    def left(name: str) -> float:
+        field = run(fixed, 1 - moving, similarity=name).field
+        assert folds(field) == 0
+        return ((field - truth)[inner].norm(dim=1).mean() / truth[inner].norm(dim=1).mean()).item()
+
+    assert left(similarity) < 0.3
+    assert left("lncc") > 1
+
+
+def test_only_the_mask_counts():
+    """What is outside pulls nowhere: another image there leaves the field inside as it was."""
+    fixed, moving, truth = known_pair(3, 4.0, (120, 150))
+    mask = torch.zeros_like(fixed)
+    mask[..., :80] = 1
+    other = torch.where(mask > 0, moving, image(9, (120, 150)))
+    fields = [refine(fixed, m, {}, steps=50, config=CONFIG, mask=mask).field for m in (moving, other)]
+    inner = (slice(None), slice(None), slice(8, -8), slice(8, 60))
+    for field in fields:
+        assert (field - truth)[inner].norm(dim=1).mean() < 0.3 * truth[inner].norm(dim=1).mean()
+        assert folds(field) == 0
+    assert (fields[0] - fields[1])[inner].norm(dim=1).mean() < 0.3
 
 
 def test_a_whole_shift_is_found_to_a_tenth_of_a_pixel():

@@ -39,6 +39,14 @@ Init = Annotated[
         show_default="the preset's",
     ),
 ]
+Similarity = Annotated[
+    str | None,
+    typer.Option(
+        "--similarity",
+        help="What is climbed: auto, lncc, ncc, mse, mi or mind; mi and mind where contrasts differ.",
+        show_default="the preset's",
+    ),
+]
 PointsFixed = Annotated[
     Path | None, typer.Option("--points-fixed", help="Landmarks of the fixed image: CSV with x, y in pixels.")
 ]
@@ -76,6 +84,14 @@ def initial(init: str | None) -> tuple[dict[str, dict[str, object]], Path | None
     if "." in init or "/" in init or Path(init).is_file():
         return {}, Path(init)
     return {"alignment": {"init": init}}, None
+
+
+def similarity(name: str | None) -> dict[str, dict[str, object]]:
+    """What ``--similarity`` changes in the parameters: of steps on the field, and of those on the weights."""
+    if name is None:
+        return {}
+    chosen: dict[str, object] = {"similarity": name}
+    return {"refinement": chosen} | ({} if name == "auto" else {"loss": chosen})
 
 
 def both_or_neither(one: object, other: object, names: str) -> None:

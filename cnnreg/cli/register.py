@@ -33,6 +33,7 @@ def register(
     points_moving: options.PointsMoving = None,
     slice_index: options.Slice = None,
     init: options.Init = None,
+    similarity: options.Similarity = None,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back, inverse.mha, too.")] = False,
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
@@ -50,7 +51,7 @@ def register(
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other")
     method, transform = options.initial(init)
-    changes = ({} if adapt is None else {"adaptation": {"steps": adapt}}) | method
+    changes = ({} if adapt is None else {"adaptation": {"steps": adapt}}) | method | options.similarity(similarity)
     from cnnreg.files import stem
 
     folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
