@@ -18,6 +18,16 @@ _ELASTIX = {
 }
 
 
+def is_affine(path: Path) -> bool:
+    """Whether a file's name and beginning are those of a linear transform, not of a field."""
+    if path.suffix in {".tfm", ".h5", ".hdf5", ".mat", ".xfm"}:
+        return True
+    if path.suffix != ".txt" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return "DeformationField" not in file.read(200)
+
+
 def write_affine(affine: Affine, fixed: Grid, moving: Grid, path: Path) -> None:
     """Write a map of fixed to moving pixels (row, column) as an ITK affine transform between physical points."""
     physical = moving.matrix @ affine.matrix[::-1, ::-1] @ np.linalg.inv(fixed.matrix)  # (row, column) -> (x, y)

@@ -29,6 +29,7 @@ RANKS = {
     "network": 2,
     "transform": 4,
     "transformfile": 4,
+    "exchange": 5,
     "strain": 4,
     "picture": 3,
     "tables": 3,

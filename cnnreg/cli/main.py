@@ -7,7 +7,7 @@ import typer
 from typer.exceptions import TyperException
 
 from cnnreg import __version__
-from cnnreg.cli import console, models, presets
+from cnnreg.cli import console, models, presets, transform
 from cnnreg.cli.applications import csub, strain
 from cnnreg.cli.demo import demo
 from cnnreg.cli.evaluate import apply, evaluate
@@ -27,6 +27,7 @@ for command in (register, adapt, train, evaluate, apply, study, csub, strain, de
     app.command()(command)
 app.add_typer(models.app, name="models")
 app.add_typer(presets.app, name="presets")
+app.add_typer(transform.app, name="transform")
 app.command()(presets.info)
 
 
