@@ -50,7 +50,7 @@ def align(fixed: Tensor, moving: Tensor, given: Affine, *, kind: str) -> Candida
     """The best map found from fixed to moving pixels, wherever it is.
 
     Args:
-        fixed, moving: (1, 1, H, W) and (1, 1, h, w), in [0, 1].
+        fixed, moving: (1, 2, H, W) and (1, 2, h, w): intensities in [0, 1], and a mask, 1 where they count.
         given: where their files' geometry puts them; always a candidate.
         kind: "affine", "similarity" (turn, size, shift) or "rigid" (turn and shift; the size is that of ``given``).
     """
@@ -109,7 +109,7 @@ def _sizes(fixed: Tensor, moving: Tensor, given: float) -> list[float]:
 def _search(fixed: Tensor, moving: Tensor, *, sizes: list[float]) -> list["_Place"]:
     """The best maps of fixed to moving pixels, each unlike the others, and the best of every size; best first."""
     low_fixed, shrunk = _smaller(fixed, COARSE)
-    features = _Oriented(low_fixed, torch.ones_like(low_fixed))
+    features = _Oriented(low_fixed[:, :1], _whole(low_fixed[:, 1:]))
     found: list[_Place] = []
     for size in sizes:
         # The moving image is drawn so that its pixels are as large as the fixed ones.
@@ -169,9 +169,9 @@ def _shifts(fixed: _Oriented, moving: Tensor) -> Iterator[tuple[float, int, Affi
     turns = torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], 1).view(-1, 2, 2)
     center = torch.tensor([(height - 1) / 2, (width - 1) / 2])
     points = torch.einsum("kij,bjhw->kihw", turns, canvas) + center.view(1, 2, 1, 1)
-    sources = torch.cat([moving, torch.ones_like(moving)], 1).expand(TURNS, -1, -1, -1)
+    sources = moving.expand(TURNS, -1, -1, -1)
     image = _sample(sources[:, :1], points, outside="border")
-    inside = (_sample(sources[:, 1:], points, outside="zeros") > 0.99).to(moving)
+    inside = _whole(_sample(sources[:, 1:], points, outside="zeros"))
     turned = _Oriented(image, inside)
     size = [-(-(a + side) // 16) * 16 for a in fixed.mask.shape[2:]]  # room for every shift, and quick to transform
 
@@ -219,11 +219,11 @@ def _climb(fixed: Tensor, moving: Tensor, start: Affine, *, side: int, steps: in
     centred = (grid - torch.from_numpy(middle).to(grid).view(1, 2, 1, 1)) / radius
     powers = torch.cat([centred, torch.ones_like(grid[:, :1])], 1)[0]  # row, column and 1, of which affine maps consist
     windows = local_windows(low_fixed, window=max(WINDOW, side // 10))
-    fixed_parts, sources = _with_edges(low_fixed), torch.cat([low_moving, torch.ones_like(low_moving)], 1)
+    fixed_parts, fixed_mask = _with_edges(low_fixed[:, :1]), _whole(low_fixed[:, 1:])
     for step in range(steps + 1):
         points = here.at(grid)
-        warped = _with_edges(_sample(sources[:, :1], points, outside="border"))
-        mask = _shrunk_by((_sample(sources[:, 1:], points, outside="zeros") > 0.99).to(warped), 1)
+        warped = _with_edges(_sample(low_moving[:, :1], points, outside="border"))
+        mask = _shrunk_by(_whole(_sample(low_moving[:, 1:], points, outside="zeros")), 1) * fixed_mask
         measure = Correlation(
             fixed_parts, EDGE_WEIGHTS, MaskedWindows(windows, mask), signed=False, flat=False, floor=FLOOR
         )
@@ -271,6 +271,11 @@ def _smaller(image: Tensor, side: int) -> tuple[Tensor, float]:
 def _rescale(factor: float) -> Affine:
     """From the pixels of an image to those of the same image shrunk by ``factor``."""
     return Affine(np.eye(2) * factor, np.full(2, factor / 2 - 0.5))
+
+
+def _whole(mask: Tensor) -> Tensor:
+    """1 where all that a pixel was made from is in the mask."""
+    return (mask > 0.99).to(mask)
 
 
 def _shrunk_by(mask: Tensor, pixels: int) -> Tensor:

@@ -126,11 +126,13 @@ def make_pair(
     config: InputConfig,
     *,
     initial: Affine | None = None,
+    regions: tuple[NDArray[np.bool_] | None, ...] = (None, None),
     names: tuple[str, str] = ("fixed", "moving"),
 ) -> Pair:
     """Bring two images to [0, 1] and onto the fixed image's grid; ``names`` are for the errors.
 
-    ``initial`` is a map of the fixed image's pixels that comes before the way to the moving image.
+    ``initial`` is a map of the fixed image's pixels that comes before the way to the moving image. ``regions``, of the
+    fixed and of the moving image, say where they count, (H, W) and (h, w).
     """
     identity = torch.zeros(1, 2, *fixed.grid.size)
     field = initial.carry(identity) if initial else identity
@@ -146,6 +148,12 @@ def make_pair(
     size = abs(np.linalg.det(initial.matrix)) ** 0.5 if initial else 1.0
     own = antialiased(inputs[1], moving.grid, fixed.grid, size)
     on_fixed = fields.sample(own, points) if initial or fixed.grid != moving.grid else own
+    if regions[0] is not None:
+        seen &= torch.from_numpy(regions[0])
+    if regions[1] is not None:
+        seen &= fields.sample(torch.from_numpy(regions[1]).float()[None, None], points)[:, 0] > 0.99
+    if not seen.any():
+        raise ImageError(f"the masks of {names[0]} and {names[1]} have no pixel in common; check them, or --init")
     mask = None if seen.all() else seen[:, None].float()
     return Pair(fixed, moving, torch.from_numpy(inputs[0])[None, None], on_fixed, own, initial=initial, mask=mask)
 

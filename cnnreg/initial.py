@@ -41,7 +41,7 @@ def given_alignment(fixed: Grid, moving: Grid) -> Affine:
 
 
 def find_initial(fixed: Tensor, moving: Tensor, given: Affine, *, method: str) -> Initial:
-    """The initial alignment of (1, 1, H, W) and (1, 1, h, w), in [0, 1].
+    """The initial alignment of (1, 2, H, W) and (1, 2, h, w): intensities in [0, 1] and masks, 1 where they count.
 
     "auto" keeps what the files say where the images already lie on each other, climbs from there where they nearly do,
     and else searches every place, turn and size; "none" keeps it always. "center" lays the images' middles onto each

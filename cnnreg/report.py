@@ -69,6 +69,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
     config = result.setup.config
     inputs: dict[str, Path | None] = {"fixed": result.files.fixed, "moving": result.files.moving}
     inputs |= {"seg_fixed": result.files.seg_fixed, "seg_moving": result.files.seg_moving}
+    inputs |= {"fixed_mask": result.masks[0], "moving_mask": result.masks[1]}
     if result.points:
         inputs |= {"points_fixed": result.points[0], "points_moving": result.points[1]}
     one_shot = result.one_shot

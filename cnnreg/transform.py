@@ -104,3 +104,19 @@ def move_points(points: NDArray[np.float64], field: Tensor, grid: Grid, target: 
     moved = points + fields.sample(field, at)[0, :, 0].T.double().numpy()
     matrix, offset = index_map(grid, target)
     return moved if grid == target else moved @ matrix.T + offset
+
+
+def move_points_back(
+    points: NDArray[np.float64], field: Tensor, grid: Grid, source: Grid
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points (N, 2) in pixels of ``source``, the moving image, carried to pixels of the fixed image's ``grid``.
+
+    Returns:
+        The points, and how far each ends from where it began when it is carried there again, (N,) in pixels of
+        ``grid``: large where the point has no counterpart in the fixed image.
+    """
+    matrix, offset = index_map(source, grid)
+    goal = points if grid == source else points @ matrix.T + offset
+    at = torch.from_numpy(goal.T.reshape(1, 2, 1, -1))
+    back, residual = fields.invert(field.double(), at)
+    return goal + back[0, :, 0].T.numpy(), residual[0, 0].numpy()

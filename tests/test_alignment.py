@@ -42,7 +42,8 @@ def turned(
 
 
 def tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
+    """Intensities, and a mask that is 1 everywhere."""
+    return torch.from_numpy(np.stack([image, np.ones(image.shape)]).astype(np.float32))[None]
 
 
 def error(found: Affine, truth: Affine, size: tuple[int, int]) -> float:
@@ -257,3 +258,31 @@ def test_what_lies_outside_the_moving_image_does_not_count(cli, tmp_path):
     assert np.median(seen[..., 1]) == pytest.approx(2, abs=0.2)
     assert np.abs(seen[..., 0]).mean() < 0.5
     assert np.abs(field[20:-20, 95:]).max() < 6
+
+
+def test_masks_keep_out_what_would_mislead(cli, tmp_path):
+    """A burnt-in frame and text, alike in both images, say that nothing has moved; masked, the truth comes out."""
+    fixed = picture((140, 180))
+    moving, truth = turned(fixed, 25, 1.0, (6, 4), (140, 180))
+    frame = np.ones((140, 180), dtype=bool)
+    frame[20:-20, 20:-20] = False
+    marks = (np.indices((140, 180)).sum(0) // 4 % 2 == 0).astype(np.float32)
+    files = [write_png(tmp_path / f"{n}.png", np.where(frame, marks, x)) for n, x in (("f", fixed), ("m", moving))]
+    mask = write_png(tmp_path / "mask.png", np.where(frame, 0.0, 1.0))
+    points = np.array([[60.0, 70], [80, 110], [70, 90]])
+    for name, values in (("pf", points), ("pm", truth(points))):
+        (tmp_path / f"{name}.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for y, x in values))
+    command = ["register", *files, "--model", "none", "-a", 20, "-q"]
+    command += ["--points-fixed", tmp_path / "pf.csv", "--points-moving", tmp_path / "pm.csv"]
+    masks = ["--fixed-mask", mask, "--moving-mask", mask]
+    errors = {}
+    for name, extra in (("plain", []), ("masked", masks)):
+        ended = cli(*command, *extra, "-o", tmp_path / name)
+        assert ended.code == 0, ended.err
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        errors[name] = list(report["metrics"].values())[-1]["landmarks"]["tre_px"]
+    assert errors["masked"] < 1.5
+    assert errors["plain"] > 2
+    empty = write_png(tmp_path / "empty.png", np.zeros((140, 180)))
+    assert "is empty" in cli(*command, "--fixed-mask", empty, "-o", tmp_path / "no").err
+    assert not (tmp_path / "no").exists()

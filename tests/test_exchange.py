@@ -1,5 +1,6 @@
 """Fields for other tools: there and back, and what SimpleITK, SciPy, ANTs and transformix themselves make of them."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,32 @@ def test_what_will_not_do_is_explained(cli, tmp_path, monkeypatch, command, said
     assert ended.code in {1, 2}
     assert said in ended.err
     assert not any(Path(name).exists() for name in ("f.xyz", "f.mha", "j.png"))
+
+
+def test_points_go_there_and_back(cli, case):
+    """apply carries fixed points to the moving image and moving points to the fixed one, in pixels and physically."""
+    field, grid, image, _, folder = case
+    export_field(field, grid, folder / "field.mha", kind="itk")
+    (folder / "p.csv").write_text("name,x,y\n" + "".join(f"p{n},{x},{y}\n" for n, (y, x) in enumerate(POINTS)))
+    like = ["--like", folder / "moving.mha", "-o", folder]
+    ended = cli("apply", folder / "field.mha", "--points", folder / "p.csv", *like, "-q")
+    assert ended.code == 0, ended.err
+    with (folder / "p_moved.csv").open() as file:
+        there = list(csv.DictReader(file))
+    assert list(there[0]) == ["name", "x", "y", "x_fixed", "y_fixed"]
+    moved = np.array([[float(row["y"]), float(row["x"])] for row in there])
+    assert moved == pytest.approx(move_points(POINTS, field, grid, image.grid), abs=1e-4)
+    (folder / "q.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for y, x in moved))
+    assert cli("apply", folder / "field.mha", "--moving-points", folder / "q.csv", *like, "-q").code == 0
+    with (folder / "q_moved.csv").open() as file:
+        back = list(csv.DictReader(file))
+    assert list(back[0]) == ["x", "y", "x_moving", "y_moving", "residual_px"]
+    assert np.array([[float(row["y"]), float(row["x"])] for row in back]) == pytest.approx(POINTS, abs=0.02)
+    assert max(float(row["residual_px"]) for row in back) < 0.01
+    transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(folder / "field.mha")))
+    physical = POINTS[:, ::-1] @ grid.matrix.T + np.asarray(grid.origin)
+    (folder / "r.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in physical))
+    assert cli("apply", folder / "field.mha", "--points", folder / "r.csv", "--physical", *like, "-q").code == 0
+    with (folder / "r_moved.csv").open() as file:
+        for row, point in zip(csv.DictReader(file), physical.tolist(), strict=True):
+            assert (float(row["x"]), float(row["y"])) == pytest.approx(transform.TransformPoint(point), abs=0.05)

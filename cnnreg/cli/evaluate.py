@@ -59,6 +59,13 @@ def apply(
     points: Annotated[
         OptionalFile, typer.Option("--points", help="CSV of points of the fixed image, carried to the moving one.")
     ] = None,
+    moving_points: Annotated[
+        OptionalFile,
+        typer.Option("--moving-points", help="CSV of points of the moving image, carried to the fixed one."),
+    ] = None,
+    physical: Annotated[
+        bool, typer.Option("--physical", help="Points are in physical units (mm where known), not in pixels.")
+    ] = False,
     like: Annotated[
         OptionalFile,
         typer.Option("--like", help="The moving image, if IMAGEs or points need its geometry."),
@@ -68,8 +75,10 @@ def apply(
     quiet: options.Quiet = False,
 ) -> None:
     """Warp other images, label maps or points with a saved field; writes NAME_warped.<ext> and NAME_moved.csv."""
-    if not images and not points:
+    if not images and not points and not moving_points:
         raise UsageError("nothing to warp: give images, or --points")
+    if physical and not points and not moving_points:
+        raise UsageError("--physical has no effect without points")
     if not images and (labels or (slice_index is not None and not like)):
         raise UsageError(f"{'--label' if labels else '--slice'} has no effect without images")
     from cnnreg.pipeline.application import apply_field
@@ -80,6 +89,8 @@ def apply(
         out,
         labels=labels,
         points=points,
+        moving_points=moving_points,
+        physical=physical,
         like=like,
         overwrite=overwrite,
         slice_index=slice_index,

@@ -29,6 +29,10 @@ Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice o
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
+FixedMask = Annotated[
+    Path | None, typer.Option("--fixed-mask", help="Where the fixed image counts: an image that is not 0 there.")
+]
+MovingMask = Annotated[Path | None, typer.Option("--moving-mask", help="Where the moving image counts.")]
 SegFixed = Annotated[Path | None, typer.Option("--seg-fixed", help="Label map of the fixed image.")]
 SegMoving = Annotated[Path | None, typer.Option("--seg-moving", help="Label map of the moving image.")]
 Init = Annotated[

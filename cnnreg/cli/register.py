@@ -34,6 +34,8 @@ def register(
     slice_index: options.Slice = None,
     init: options.Init = None,
     similarity: options.Similarity = None,
+    fixed_mask: options.FixedMask = None,
+    moving_mask: options.MovingMask = None,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back, inverse.mha, too.")] = False,
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
@@ -70,7 +72,14 @@ def register(
     points = (points_fixed, points_moving) if points_fixed and points_moving else None
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
         result = run(
-            files, setup, points=points, slice_index=slice_index, inverse=inverse, transform=transform, on_step=on_step
+            files,
+            setup,
+            points=points,
+            slice_index=slice_index,
+            inverse=inverse,
+            transform=transform,
+            masks=(fixed_mask, moving_mask),
+            on_step=on_step,
         )
     written = write_registration(result, folder, command=sys.argv)
     if as_json:

@@ -13,7 +13,7 @@ from cnnreg.errors import ImageError, OutputError, UsageError
 from cnnreg.fields import inside
 from cnnreg.files import stem, write_text
 from cnnreg.image import Grid, Image, read_field, read_image, suffix_for, write_image
-from cnnreg.transform import move_points, source_points, warp_image
+from cnnreg.transform import move_points, move_points_back, source_points, warp_image
 
 
 def apply_field(
@@ -23,12 +23,15 @@ def apply_field(
     *,
     labels: bool = False,
     points: Path | None = None,
+    moving_points: Path | None = None,
+    physical: bool = False,
     like: Path | None = None,
     overwrite: bool = False,
     slice_index: int | None = None,
 ) -> list[Path]:
-    """Warp ``images`` onto the field's grid and carry ``points`` of the fixed image to the moving one.
+    """Warp ``images`` onto the field's grid, carry ``points`` of the fixed image to the moving one, and the other way.
 
+    Points are in pixels, or in physical units if ``physical``.
     ``like`` is the moving image whose geometry the images and points have, where their own files do not say.
     Everything is computed before the first file is written. Returns the files written, ``<name>_warped`` and
     ``<name>_moved``.
@@ -46,7 +49,13 @@ def apply_field(
         if target in warped:
             raise UsageError(f"two of the images would both be written as {target}; warp them into different folders")
         warped[target] = result
-    moved = {folder / f"{points.stem}_moved.csv": _moved_table(points, field, grid, like_grid)} if points else {}
+    moved = {}
+    for table, forward in ((points, True), (moving_points, False)):
+        if table:
+            target = folder / f"{table.stem}_moved.csv"
+            if target in moved:
+                raise UsageError(f"both tables of points would be written as {target}; rename one")
+            moved[target] = _moved_table(table, field, grid, like_grid or grid, forward=forward, physical=physical)
     targets = [*warped, *moved]
     for target in targets:
         if target.exists() and not overwrite:
@@ -68,13 +77,29 @@ def _on_grid(image: Image, path: Path, grid: Grid | None) -> Image:
     return replace(image, grid=grid)
 
 
-def _moved_table(path: Path, field: torch.Tensor, grid: Grid, target: Grid | None) -> str:
-    """The table with x and y replaced by the place in the moving image; its other columns are kept."""
+def _moved_table(path: Path, field: torch.Tensor, grid: Grid, moving: Grid, *, forward: bool, physical: bool) -> str:
+    """The table with x and y where the points come to lie; where they came from is in two further columns.
+
+    Their names tell the direction: ``x_fixed, y_fixed`` beside ``x, y`` in the moving image, or ``x_moving, y_moving``
+    beside ``x, y`` in the fixed one, with the residual of the inverse in pixels. Other columns are kept.
+    """
     rows = read_table(path, ["x", "y"])
-    moved = move_points(read_points(path), field, grid, target or grid)
+    points, start, end = read_points(path), *((grid, moving) if forward else (moving, grid))
+    if physical:
+        points = np.ascontiguousarray(((points[:, ::-1] - start.origin) @ np.linalg.inv(start.matrix).T)[:, ::-1])
+    if forward:
+        moved, further = move_points(points, field, grid, moving), {}
+    else:
+        moved, residual = move_points_back(points, field, grid, moving)
+        further = {"residual_px": np.round(residual, 4)}
+    if physical:
+        moved = (moved[:, ::-1] @ end.matrix.T + np.asarray(end.origin))[:, ::-1]
+    side = "fixed" if forward else "moving"
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    columns = [*rows[0], f"x_{side}", f"y_{side}", *further]
+    writer = csv.DictWriter(text, list(dict.fromkeys(columns)), lineterminator="\n")
     writer.writeheader()
-    for row, (y, x) in zip(rows, np.round(moved, 6), strict=True):
-        writer.writerow(row | {"x": x, "y": y})
+    for number, (row, (y, x)) in enumerate(zip(rows, np.round(moved, 6), strict=True)):
+        origin = {f"x_{side}": row["x"], f"y_{side}": row["y"]}
+        writer.writerow(row | {"x": x, "y": y} | origin | {name: values[number] for name, values in further.items()})
     return text.getvalue()

@@ -51,6 +51,7 @@ class Registration:
 
     files: PairFiles
     points: tuple[Path, Path] | None
+    masks: tuple[Path | None, Path | None]
     pair: Pair
     initial: Initial
     field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels
@@ -75,18 +76,20 @@ def register(
     slice_index: int | None = None,
     inverse: bool = False,
     transform: Path | None = None,
+    masks: tuple[Path | None, Path | None] = (None, None),
     on_step: Watch = unwatched,
 ) -> Registration:
     """Predict with the network, adapt prediction or network to the pair if asked to, warp once, measure.
 
     ``points`` are two files of landmarks, of the fixed and of the moving image. With ``inverse`` the way back, too.
     ``transform`` is a file with the initial alignment, which is otherwise found as the configuration says.
+    ``masks``, of the fixed and of the moving image, say where they count for alignment and iterations.
     """
     watch = Stopwatch()
     device, threads = resolve_device(setup.device), use_threads(setup.threads)
     with watch("model"):
         model, config = load(setup)
-    pair, initial = load_aligned(files, config, watch, slice_index=slice_index, transform=transform)
+    pair, initial = load_aligned(files, config, watch, slice_index=slice_index, transform=transform, masks=masks)
     with watch("measure"):
         evidence = gather(pair, read_landmarks(*points) if points else None)
         measures = {"before": measure(evidence, None)}
@@ -106,6 +109,7 @@ def register(
     return Registration(
         files,
         points,
+        masks,
         pair,
         initial,
         field,

@@ -12,8 +12,8 @@ from torch import Tensor
 from cnnreg import defaults, modelstore
 from cnnreg.adaptation import Terms
 from cnnreg.config import Config
-from cnnreg.dataset import Pair, PairFiles, make_pair, normalise, read_intensities, with_labels
-from cnnreg.errors import ConfigError
+from cnnreg.dataset import Pair, PairFiles, make_pair, normalise, read_intensities, read_labels, with_labels
+from cnnreg.errors import ConfigError, ImageError
 from cnnreg.initial import Initial, find_initial, given_alignment
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import build_network
@@ -83,16 +83,29 @@ def load_aligned(
     *,
     slice_index: int | None = None,
     transform: Path | None = None,
+    masks: tuple[Path | None, Path | None] = (None, None),
 ) -> tuple[Pair, Initial]:
     """Read two images, find their initial alignment, and bring them to one grid by it.
 
-    ``transform`` is a file that says the alignment, instead of ``config.alignment.init``.
+    ``transform`` is a file that says the alignment, instead of ``config.alignment.init``. ``masks``, of the fixed and
+    of the moving image, say where they count.
     """
     with watch("read"):
         fixed, moving = (read_intensities(path, slice_index=slice_index) for path in (files.fixed, files.moving))
         own = [
             torch.from_numpy(normalise(image.pixels, config.input, name=str(path)))[None, None]
             for image, path in ((fixed, files.fixed), (moving, files.moving))
+        ]
+        regions = tuple(
+            read_labels(path, image.grid, slice_index=slice_index) != 0 if path else None
+            for path, image in zip(masks, (fixed, moving), strict=True)
+        )
+        for path, region in zip(masks, regions, strict=True):
+            if region is not None and not region.any():
+                raise ImageError(f"the mask {path} is empty")
+        own = [
+            torch.cat([image, torch.ones_like(image) if region is None else torch.from_numpy(region)[None, None]], 1)
+            for image, region in zip(own, regions, strict=True)
         ]
         given = given_alignment(fixed.grid, moving.grid)
         told = read_affine(transform, fixed.grid, moving.grid) if transform else None
@@ -104,7 +117,7 @@ def load_aligned(
     with watch("read"):
         between = initial.given.inverse().after(initial.affine) if initial.needed else None
         names = str(files.fixed), str(files.moving)
-        pair = make_pair(fixed, moving, config.input, initial=between, names=names)
+        pair = make_pair(fixed, moving, config.input, initial=between, regions=regions, names=names)
         return with_labels(pair, files, slice_index=slice_index), initial
 
 
