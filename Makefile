@@ -1,10 +1,11 @@
 # make demo: set everything up and register a pair of images.   make test: the same set-up, then every test.
 PYTHON ?= python3
 VENV ?= .venv
+PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test interop lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -33,5 +34,16 @@ $(VENV)/.test-installed: $(VENV)/.installed
 	$(INSTALL) --editable '.[test]'
 	touch $@
 
+# What ANTs and elastix themselves make of our fields: in an environment of its own, since they need older versions.
+interop: $(PEERS)/.installed
+	$(PEERS)/bin/python -m pytest tests/test_exchange.py tests/test_study.py -k "ants or transformix or elastix"
+
+$(PEERS)/.installed: pyproject.toml constraints-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	@echo "installing into $(PEERS) (a few minutes the first time)"
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints-peers.txt)"
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-peers.txt --editable '.[peers,test]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo-output build dist
+	rm -rf $(VENV) $(PEERS) demo-output build dist

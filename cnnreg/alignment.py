@@ -1,6 +1,6 @@
 """Global alignment: the affine map that lays one image onto another, from whatever place, turn and size.
 
-Exhaustive at first: every turn by 10 degrees and every size by a factor of 1.2, at every shift, by correlating the
+Exhaustive at first: every turn by 10 degrees and every size by a factor of 1.26, at every shift, by correlating the
 orientations of edges, which neither brightness nor inverted contrast changes (after Fitch et al. 2002,
 doi:10.5244/C.16.11, with doubled angles). The best few then climb the squared local correlation, all affine, coarse to
 fine.
@@ -22,7 +22,7 @@ from cnnreg.filters import Blur, edges, gradient
 
 COARSE = 72  # pixels of the longer side in the exhaustive search
 TURNS = 36
-SIZES = tuple(2 ** (k / 4) for k in range(-5, 6))
+SIZES = tuple(2 ** (k / 3) for k in range(-4, 5))
 CANDIDATES = 8  # that climb, besides the best of every size
 LEVELS = ((72, 15, 30), (144, 15, 4), (288, 10, 2))  # longer side, steps, candidates
 STANDS_OUT = 1.1  # times the score of the next best place
@@ -98,7 +98,7 @@ def _sizes(fixed: Tensor, moving: Tensor, given: float) -> list[float]:
     fill = (math.prod(fixed.shape[2:]) / math.prod(moving.shape[2:])) ** 0.5
     tried: list[float] = []
     for size in [middle * factor for middle in (1 / given, fill) for factor in SIZES]:
-        if all(abs(math.log2(size / other)) > 0.13 for other in tried):
+        if all(abs(math.log2(size / other)) > 0.16 for other in tried):
             tried.append(size)
     return tried
 
@@ -108,16 +108,16 @@ def _sizes(fixed: Tensor, moving: Tensor, given: float) -> list[float]:
 
 def _search(fixed: Tensor, moving: Tensor, *, sizes: list[float]) -> list["_Place"]:
     """The best maps of fixed to moving pixels, each unlike the others, and the best of every size; best first."""
-    low_fixed, shrunk = _smaller(fixed, COARSE)
-    features = _Oriented(low_fixed[:, :1], _whole(low_fixed[:, 1:]))
     found: list[_Place] = []
     for size in sizes:
-        # The moving image is drawn so that its pixels are as large as the fixed ones.
+        # Both are drawn with pixels of one size; neither much larger than COARSE, or the transforms take long.
+        larger = size * max(moving.shape[2:]) / max(fixed.shape[2:])
+        low_fixed, shrunk = _smaller(fixed, round(COARSE * min(1.0, 1.5 / larger)))
         drawn, shrunk_moving = _smaller(moving, max(8, round(max(moving.shape[2:]) * size * shrunk)))
-        if max(drawn.shape[2:]) <= 3 * COARSE:
-            back = _rescale(shrunk_moving).inverse()
-            for score, turn, low in _shifts(features, drawn):
-                found.append(_Place(score, size, turn, back.after(low).after(_rescale(shrunk))))
+        features = _Oriented(low_fixed[:, :1], _whole(low_fixed[:, 1:]))
+        back = _rescale(shrunk_moving).inverse()
+        for score, turn, low in _shifts(features, drawn):
+            found.append(_Place(score, size, turn, back.after(low).after(_rescale(shrunk))))
     center, reach = (np.array(fixed.shape[2:]) - 1) / 2, 0.08 * max(moving.shape[2:])
     found.sort(key=lambda place: -place.score)
     firsts = [next(place for place in found if place.size == size) for size in {place.size for place in found}]
