@@ -24,7 +24,7 @@ COARSE = 72  # pixels of the longer side in the exhaustive search
 TURNS = 36
 SIZES = tuple(2 ** (k / 3) for k in range(-4, 5))
 CANDIDATES = 8  # that climb, besides the best of every size
-LEVELS = ((72, 15, 30), (144, 15, 4), (288, 10, 2))  # longer side, steps, candidates
+LEVELS = ((72, 15, 30), (144, 15, 4), (196, 8, 2))  # longer side, steps, candidates
 STANDS_OUT = 1.1  # times the score of the next best place
 OVERLAP = 0.25  # of the smaller image: what shares less is no candidate
 WINDOW, FLOOR = 15, 1e-3  # of the local correlation
@@ -154,7 +154,7 @@ class _Oriented:
         parts = torch.cat([right * right - down * down, 2 * right * down, right * right + down * down], 1)
         energy = Blur(image, 6.0)(parts[:, 2:])
         doubled = Blur(image, 1.5)(parts[:, :2]) / (energy + 0.1 * energy.mean((2, 3), keepdim=True) + 1e-8)
-        length = doubled.norm(dim=1, keepdim=True)
+        length = torch.hypot(doubled[:, :1], doubled[:, 1:])
         self.mask = _shrunk_by(mask, 2)
         self.vectors = doubled / (length.sqrt() + 1e-3) * self.mask
         self.squares = self.vectors.square().sum(1, keepdim=True)
@@ -247,9 +247,9 @@ def _climb(fixed: Tensor, moving: Tensor, start: Affine, *, side: int, steps: in
 def _newton(slope: Tensor, curvature: Tensor, warped: Tensor, powers: Tensor, basis: Tensor) -> Array:
     """The step (2, 3), of ``powers``, towards a higher similarity: Gauss and Newton's, slightly damped."""
     along = torch.stack(gradient(warped), 2)[0]  # (C, 2, h, w)
-    parts = torch.einsum("cihw,jhw->cijhw", along, powers).flatten(1, 2)  # derivative by the six numbers
-    force = torch.einsum("chw,cphw->p", slope[0], parts)
-    stiffness = torch.einsum("chw,cphw,cqhw->pq", curvature[0], parts, parts)
+    parts = (along[:, :, None] * powers).flatten(1, 2).transpose(0, 1).flatten(1)  # derivatives by the six numbers
+    force = parts @ slope[0].flatten()
+    stiffness = (parts * curvature[0].flatten()) @ parts.T
     force, stiffness = (basis.T @ force).double(), (basis.T @ stiffness @ basis).double()
     stiffness += torch.diag(0.01 * stiffness.diagonal() + 1e-12)
     return (basis.double() @ torch.linalg.solve(stiffness, force)).view(2, 3).numpy()
