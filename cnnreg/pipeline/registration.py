@@ -22,7 +22,7 @@ from cnnreg.refinement import refine
 from cnnreg.transform import invert_field, shrink, warp_image
 from cnnreg.watching import unwatched
 
-ALIKE = 0.25  # mean local correlation, before the field, above which two images have the same contrast
+ALIKE = 0.5  # mean local correlation, before the field, above which two images have the same contrast
 
 
 @dataclass(frozen=True)
