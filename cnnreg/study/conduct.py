@@ -83,19 +83,17 @@ def conduct(request: StudyRequest, display: Display) -> list[Path]:
     tasks = runs.tasks_of(cases, len(groups), limit=request.limit, long_limit=request.long_limit, seed=request.seed)
     tasks = [(case, n) for case, n in tasks if (n, case.key) not in ledger.results]
     plan = runs.Plan(cohorts[TARGET], models, parameters, device, threads, request.seed)
-    start = time.perf_counter()
+    start, before = time.perf_counter(), record["seconds"]
     with display.stage("registering", sum(map(_expected_seconds, tasks))) as advance:
 
         def done(task: runs.Task, outcome: runs.Outcome) -> None:
             ledger.add(*outcome)
+            record["seconds"] = before + time.perf_counter() - start
+            _write_json(record, request.folder / RECORD)
             advance(_expected_seconds(task), f"pair {outcome[0]}, row {outcome[1]}")
 
-        try:
-            if tasks:
-                runs.run(plan, tasks, jobs=request.jobs, on_done=done)
-        finally:
-            record["seconds"] = record.get("seconds", 0) + time.perf_counter() - start
-            _write_json(record, request.folder / RECORD)
+        if tasks:
+            runs.run(plan, tasks, jobs=request.jobs, on_done=done)
     table = Table(ledger.results, all_cases(request.convergence), groups)
     return [request.folder / RESULTS, *publish(table, cohorts, record, request.folder)]
 
