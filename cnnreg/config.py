@@ -209,17 +209,22 @@ def preset(name: str) -> Config:
     return (preset(base) if base else Config()).override(values, source=f"preset {name}")
 
 
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """What a TOML file says; ``kind`` is what errors call it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the {kind} {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML {kind}: {error}") from None
+
+
 def read_parameters(path: Path) -> tuple[Config, set[str]]:
     """A TOML parameter file, and the names of the sections that it changes.
 
     What it does not say is taken from the preset named by its key ``base``, or from ``default``.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the parameter file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML parameter file: {error}") from None
+    values = read_toml(path, "parameter file")
     base = preset(str(values.pop("base", "default")))
     config = base.override(values, source=str(path))
     return config, {name for name in values if getattr(config, name) != getattr(base, name)}

@@ -159,7 +159,7 @@ def test_a_study_is_resumed_with_what_it_began_with(cli, request_, tmp_path):
         ('train = "t.csv"\ntest = "t.csv"\nmirror = "yes"', "mirror must be true or false"),
         ('train = "t.csv"\ntest = "t.csv"\nspacing = [1.0]', "spacing must be [x, y] in mm"),
         ('train = "t.csv"\ntest = "t.csv"\n[labels]\nleft = 1', "[labels] must be lines like"),
-        ("train = ", "is not a TOML file"),
+        ("train = ", "is not a TOML data set description"),
     ],
 )
 def test_a_description_that_is_wrong_is_explained(tmp_path, text, said):

@@ -1,11 +1,10 @@
 """A data set as the study sees it: tables of pairs to train on and to test on, described by a small TOML file."""
 
-import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cnnreg.config import InputConfig
+from cnnreg.config import InputConfig, read_toml
 from cnnreg.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles, read_table
 from cnnreg.errors import ConfigError, unknown_name
 from cnnreg.files import sha256
@@ -53,12 +52,7 @@ class Cohort:
 
 def read_cohort(path: Path) -> Cohort:
     """Read a description; tables are relative to its folder."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the data set description {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {error}") from None
+    values = read_toml(path, "data set description")
     keys = ("name", "train", "test", "validation", "mirror", "group", "size", "spacing", "labels")
     for key in values:
         if key not in keys:
