@@ -1,6 +1,6 @@
 """What several tests share: the command line in this process, small smooth images, a tiny model, a private cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("CNNREG_OFFLINE", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return tmp_path / "cache" / "models"
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """No test leaves its --threads to the next."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

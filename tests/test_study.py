@@ -72,7 +72,12 @@ def test_every_row_is_what_the_commands_give(cli, request_, tmp_path):
     files = [tmp_path / f"target0{part}.png" for part in ("f", "m", "sf", "sm")]
     segs = ["--seg-fixed", files[2], "--seg-moving", files[3]]
     for case, options in (("c", ["--model", tmp_path / "tm"]), ("default-none", ["--model", "none", "--adapt", 50])):
-        assert cli("register", *files[:2], *segs, *options, "-o", tmp_path / case, "--threads", 1, "-q").code == 0
+        assert (
+            cli(
+                "register", *files[:2], *segs, *options, "--init", "none", "-o", tmp_path / case, "--threads", 1, "-q"
+            ).code
+            == 0
+        )
         report = json.loads((tmp_path / case / "report.json").read_text())["metrics"]
         after = list(report.values())[-1]
         assert float(results["1", case, "dsc"]) == pytest.approx(after["overlap"]["dsc"], abs=1e-6)
