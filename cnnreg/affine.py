@@ -1,5 +1,6 @@
 """Affine maps between the pixels of two images."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,18 @@ class Affine:
     @classmethod
     def identity(cls) -> "Affine":
         return cls(np.eye(2), np.zeros(2))
+
+    @property
+    def size(self) -> float:
+        """Pixels of the second image along a pixel of the first."""
+        return float(abs(np.linalg.det(self.matrix)) ** 0.5)
+
+    @property
+    def turn(self) -> str:
+        """By how much it turns, in words; as seen with rows downwards."""
+        (a, b), (c, d) = self.matrix
+        degrees = math.degrees(math.atan2(b - c, a + d))
+        return f"{abs(degrees):.1f} degrees {'clockwise' if degrees > 0 else 'counter-clockwise'}"
 
     def __call__(self, points: Array) -> Array:
         """Points (N, 2)."""

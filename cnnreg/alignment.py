@@ -54,7 +54,7 @@ def align(fixed: Tensor, moving: Tensor, given: Affine, *, kind: str) -> Candida
         given: where their files' geometry puts them; always a candidate.
         kind: "affine", "similarity" (turn, size, shift) or "rigid" (turn and shift; the size is that of ``given``).
     """
-    size = abs(np.linalg.det(given.matrix)) ** 0.5
+    size = given.size
     sizes = [1 / size] if kind == "rigid" else _sizes(fixed, moving, size)
     with torch.inference_mode():
         found = [place.affine for place in _search(fixed, moving, sizes=sizes)]
@@ -79,7 +79,7 @@ def score(fixed: Tensor, moving: Tensor, affine: Affine) -> float:
 
 def in_place(fixed: Tensor, moving: Tensor, given: Affine) -> bool:
     """Whether, of all turns and shifts at the size that the files say, none is as good as staying about there."""
-    size = abs(np.linalg.det(given.matrix)) ** 0.5
+    size = given.size
     with torch.inference_mode():
         places = _search(fixed, moving, sizes=[1 / size])
     center = (np.array(fixed.shape[2:]) - 1) / 2
@@ -210,8 +210,7 @@ def _climb(fixed: Tensor, moving: Tensor, start: Affine, *, side: int, steps: in
     what overlaps less does not gain by it, and few pixels are little evidence.
     """
     low_fixed, shrunk = _smaller(fixed, side)
-    size = abs(np.linalg.det(start.matrix)) ** 0.5  # moving pixels along a fixed pixel
-    low_moving, shrunk_moving = _smaller(moving, max(16, round(max(moving.shape[2:]) * shrunk / size)))
+    low_moving, shrunk_moving = _smaller(moving, max(16, round(max(moving.shape[2:]) * shrunk / start.size)))
     to_low, from_low = _rescale(shrunk_moving), _rescale(shrunk).inverse()
     here, best = to_low.after(start).after(from_low), Candidate(start, -1.0)
     grid, area = pixel_grid(low_fixed), low_fixed.shape[2:].numel()
@@ -229,7 +228,7 @@ def _climb(fixed: Tensor, moving: Tensor, start: Affine, *, side: int, steps: in
         )
         value, slope, curvature = measure(warped)
         covered = mask.sum().item()
-        share = covered / min(area, low_moving.shape[2:].numel() / abs(np.linalg.det(here.matrix)))
+        share = covered / min(area, low_moving.shape[2:].numel() / here.size**2)
         stretch = np.linalg.svd(here.matrix, compute_uv=False)
         possible = share > OVERLAP / 2 and stretch[0] < STRETCH * stretch[1]
         score = value.item() * min(share, 1.0) ** 0.5 * (covered / area) ** 0.25 if possible else -1.0

@@ -145,8 +145,7 @@ def make_pair(
             f"or let --init affine find where they belong"
         )
     inputs = [normalise(image.pixels, config, name=name) for image, name in zip((fixed, moving), names, strict=True)]
-    size = abs(np.linalg.det(initial.matrix)) ** 0.5 if initial else 1.0
-    own = antialiased(inputs[1], moving.grid, fixed.grid, size)
+    own = antialiased(inputs[1], moving.grid, fixed.grid, initial.size if initial else 1.0)
     on_fixed = fields.sample(own, points) if initial or fixed.grid != moving.grid else own
     if regions[0] is not None:
         seen &= torch.from_numpy(regions[0])

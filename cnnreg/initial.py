@@ -76,10 +76,7 @@ def describe(affine: Affine, given: Affine, fixed: Tensor) -> str:
     relative = given.inverse().after(affine)
     middle = (np.array(fixed.shape[2:]) - 1) / 2
     down, right = relative(middle[None])[0] - middle
-    turn = math.degrees(math.atan2(relative.matrix[0, 1] - relative.matrix[1, 0], np.trace(relative.matrix)))
-    size = abs(np.linalg.det(relative.matrix)) ** 0.5
-    sense = "clockwise" if turn > 0 else "counter-clockwise"
-    return f"turned {abs(turn):.1f} degrees {sense}, size x {size:.3f}, shifted ({right:+.1f}, {down:+.1f}) px"
+    return f"turned {relative.turn}, size x {relative.size:.3f}, shifted ({right:+.1f}, {down:+.1f}) px"
 
 
 def _moved(affine: Affine, given: Affine, fixed: Tensor) -> float:

@@ -7,6 +7,7 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from cnnreg.affine import Affine
 from cnnreg.config import InputConfig
 from cnnreg.dataset import Labels, Pair, make_pair
 from cnnreg.fields import pixel_grid, sample
@@ -37,10 +38,8 @@ def align_affine(fixed: Tensor, moving: Tensor) -> Tensor:
     method.Execute(*images)
     # Three points tell an affine map; asking the transform itself keeps ITK's (x, y) on this side.
     origin, right, below = (np.array(start.TransformPoint(p)[::-1]) for p in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
-    matrix = torch.from_numpy(np.stack([below - origin, right - origin], axis=1)).float()
-    grid = pixel_grid(fixed)
-    points = torch.einsum("ij,bjhw->bihw", matrix, grid) + torch.from_numpy(origin).float().view(1, 2, 1, 1)
-    return points - grid
+    affine = Affine(np.stack([below - origin, right - origin], axis=1), origin)
+    return affine.carry(torch.zeros(1, 2, height, width))
 
 
 def mirror_affine(image: Image, config: InputConfig, *, name: str = "image") -> Tensor:

@@ -34,6 +34,7 @@ class Subtraction:
 
     image: Image
     mirror: Image  # warped, once, through ``field``
+    affine: Tensor  # (1, 2, H, W) in pixels: the affine part of it
     field: Tensor  # (1, 2, H, W) in pixels, from the image to its mirror image: affine and deformable, composed
     difference: Image  # image minus mirror in the image's own intensities, float32; 0 outside the mask
     mask: Labels | None
@@ -75,6 +76,7 @@ def subtract(path: Path, setup: Setup, *, seg: Path | None = None, on_step: Watc
     return Subtraction(
         image,
         warped,
+        affine,
         total,
         Image(difference, image.grid),
         mask,
@@ -129,7 +131,7 @@ def picture(result: Subtraction, path: Path) -> Any:
     image, mirror = (luminance(x.pixels).astype(np.float64) for x in (result.image, result.mirror))
     low, high = np.percentile(image, [0.5, 99.5])
     scale = max(high - low, 1e-12)
-    plain = mirror_pair(result.image, None, InputConfig())
+    plain = mirror_pair(result.image, None, InputConfig(), affine=result.affine)
     before = (plain.fixed_input - plain.moving_input)[0, 0].numpy() * np.ptp(image) / scale
     region = None if result.mask is None else result.mask != 0
     stages = [f"{name} {m['mad']:.4f}" for name, m in result.measures.items()]

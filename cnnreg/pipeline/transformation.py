@@ -126,15 +126,12 @@ def save_map(image: Image, path: Path) -> None:
 def describe(transform: Transform) -> dict[str, Any]:
     """What a transform is and does, in a few entries."""
     if isinstance(transform, Affine):
-        turn = float(
-            np.degrees(np.arctan2(transform.matrix[0, 1] - transform.matrix[1, 0], np.trace(transform.matrix)))
-        )
         (a, b), (c, d) = transform.matrix[::-1, ::-1].tolist()
         return {
             "kind": "affine, physical points (x, y) of the fixed to the moving image",
             "matrix": f"[{a:.6g} {b:.6g}; {c:.6g} {d:.6g}]",
             "translation": "({:.6g}, {:.6g})".format(*transform.offset[::-1]),
-            "turn": f"{turn:.3f} degrees clockwise",
+            "turn": f"{transform.turn} (y downwards)",
             "area": f"x {np.linalg.det(transform.matrix):.5g}",
         }
     grid, length = transform.grid, transform.field.norm(dim=1)

@@ -48,7 +48,7 @@ def measures_of(cohort: Cohort) -> list[str]:
 
 
 class Runner:
-    """Runs tasks one after another; pairs and models stay in memory between them."""
+    """Runs tasks one after another; the last pair stays in memory, models are read anew for each."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.load_pair = plan, Loader(plan.cohort, "test")
