@@ -190,11 +190,12 @@ def split(steps: int, levels: int) -> list[int]:
 
 
 def hurry(steps: int) -> float:
-    """What the pace is multiplied by: few iterations take longer steps, and more than 200 take shorter ones.
+    """What the pace is multiplied by: few iterations take longer steps, and many take shorter ones.
 
-    Beyond some 200 steps of full length there is little but noise left to gain.
+    More iterations then follow much the same way more closely. The length of all steps together grows like the root of
+    their number, up to 200 and no further: beyond there is little but noise left to gain.
     """
-    return min(max((50 / max(steps, 1)) ** 0.5, 1.0), 2.0) * min(200 / max(steps, 1), 1.0)
+    return min((50 / max(steps, 1)) ** 0.5, 2.0, 100 / max(steps, 1))
 
 
 def unfold(field: Tensor, level: Level, size: tuple[int, int]) -> Tensor:
@@ -263,7 +264,10 @@ def _by_displacement(slope: Tensor, curvature: Tensor, warped: Tensor) -> Tensor
 
 @contextmanager
 def _denormals_flushed(like: Tensor) -> Iterator[None]:
-    """Blurred fields fade into denormal numbers, which a CPU handles many times slower; SciPy must not see the flag."""
+    """Blurred fields fade into denormal numbers, which a CPU handles many times slower; SciPy must not see the flag.
+
+    It is of the calling thread; torch's other threads have it for good from :func:`cnnreg.devices.use_threads`.
+    """
     flushed = like.device.type == "cpu" and torch.set_flush_denormal(True)
     try:
         yield
