@@ -61,7 +61,7 @@ def use_threads(threads: int | None) -> int:
 def _keep_memory() -> None:
     """Have freed buffers reused by the next iteration: glibc gives large ones back to the system, page by page.
 
-    Iterations at 2048 x 2048 take half as long so, at 256 x 256 a fifth less.
+    Iterations at 2048 x 2048 take half as long so.
     """
     if sys.platform == "linux":
         set_option = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)  # other C libraries have no such habit
