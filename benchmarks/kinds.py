@@ -35,6 +35,7 @@ from cnnreg.config import preset
 from cnnreg.dataset import PairFiles
 from cnnreg.fields import jacobian_determinant
 from cnnreg.image import Grid
+from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
 from cnnreg.pipeline.setup import Setup
 from cnnreg.transform import move_points
@@ -139,7 +140,7 @@ def ours(fixed: np.ndarray, moving: np.ndarray) -> torch.Tensor:
             files.append(Path(folder) / f"{name}.png")
             PILImage.fromarray(np.rint(image * 255).astype(np.uint8)).save(files[-1])
         config = preset("default").override({"adaptation": {"steps": 50}}, source="benchmark")
-        return register(PairFiles(*files), Setup(config, "none")).field
+        return register(Request(PairFiles(*files)), Setup(config, "none")).field
 
 
 def elastix(fixed: np.ndarray, moving: np.ndarray) -> torch.Tensor:

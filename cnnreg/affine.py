@@ -1,4 +1,4 @@
-"""Affine maps between the pixels of two images."""
+"""Maps that come before the deformation: affine, or a displacement that is known already."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnreg.fields import pixel_grid
+from cnnreg.fields import compose, invert, pixel_grid
 
 Array = NDArray[Any]
 
@@ -50,6 +50,10 @@ class Affine:
         matrix = np.linalg.inv(self.matrix)
         return Affine(matrix, -matrix @ self.offset)
 
+    def undo(self, points: Array) -> Array:
+        """Where points (N, 2) come from."""
+        return self.inverse()(points)
+
     def at(self, points: Tensor) -> Tensor:
         """Points (B, 2, H, W)."""
         matrix, offset = (torch.from_numpy(a).to(points) for a in (self.matrix, self.offset))
@@ -59,3 +63,20 @@ class Affine:
         """The field of p -> self(p + field(p)), both (B, 2, H, W): first the field, then this map."""
         grid = pixel_grid(field)
         return (self.at((grid + field).double()) - grid).to(field)
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """A field (1, 2, H, W) on the fixed image's grid, such as another registration's."""
+
+    field: Tensor
+    size = 1.0  # it is taken to keep sizes about as they are
+
+    def carry(self, field: Tensor) -> Tensor:
+        """First ``field``, (1, 2, H, W), then this one."""
+        return compose(self.field, field)
+
+    def undo(self, points: Array) -> Array:
+        """Where points (N, 2) come from."""
+        at = torch.from_numpy(points.T.reshape(1, 2, 1, -1).copy())
+        return points + invert(self.field.double(), at)[0][0, :, 0].T.numpy()

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnreg import fields
-from cnnreg.affine import Affine
+from cnnreg.affine import Affine, Displacement
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, TableError
 from cnnreg.fields import inside
-from cnnreg.image import MIN_SIZE, Grid, Image, luminance, read_image
+from cnnreg.image import MIN_SIZE, Grid, Image, index_map, luminance, read_image
 from cnnreg.transform import antialiased, source_points, warp_labels
 
 Labels = NDArray[np.int64]  # (H, W)
 Points = NDArray[np.float64]  # (N, 2), row and column in pixels
+Window = tuple[float, float]  # the intensities that become 0 and 1
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,19 @@ class Pair:
     moving_own: Tensor  # (1, 1, h, w), on the moving image's own grid
     seg_fixed: Labels | None = None  # on the fixed grid
     seg_moving: Labels | None = None  # on the moving image's own grid
-    initial: Affine | None = None  # of fixed pixels, from where their files put the images
+    initial: Affine | Displacement | None = None  # of fixed pixels, from where their files put the images
     mask: Tensor | None = None  # (1, 1, H, W), 1 where both images are seen; None: everywhere
+    windows: tuple[Window, Window] | None = None  # of the fixed and of the moving image
 
     def total(self, field: Tensor) -> Tensor:
         """A field (1, 2, H, W) between the images as they were aligned, from the fixed to the moving image itself."""
         return self.initial.carry(field) if self.initial else field
+
+    def before_initial(self, points: Points) -> Points:
+        """Pixels of the moving image as those of the fixed one that the initial alignment takes there."""
+        matrix, offset = index_map(self.moving.grid, self.fixed.grid)
+        on_fixed = points @ matrix.T + offset
+        return self.initial.undo(on_fixed) if self.initial else on_fixed
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -125,15 +133,20 @@ def make_pair(
     moving: Image,
     config: InputConfig,
     *,
-    initial: Affine | None = None,
+    initial: Affine | Displacement | None = None,
     regions: tuple[NDArray[np.bool_] | None, ...] = (None, None),
+    windows: tuple[Window, Window] | None = None,
     names: tuple[str, str] = ("fixed", "moving"),
 ) -> Pair:
     """Bring two images to [0, 1] and onto the fixed image's grid; ``names`` are for the errors.
 
     ``initial`` is a map of the fixed image's pixels that comes before the way to the moving image. ``regions``, of the
-    fixed and of the moving image, say where they count, (H, W) and (h, w).
+    fixed and of the moving image, say where they count, (H, W) and (h, w). ``windows`` are the intensities that become
+    0 and 1, by default those of :func:`intensity_window`.
     """
+    if windows is None:
+        a, b = (intensity_window(i.pixels, config, name=n) for i, n in zip((fixed, moving), names, strict=True))
+        windows = a, b
     identity = torch.zeros(1, 2, *fixed.grid.size)
     field = initial.carry(identity) if initial else identity
     points = source_points(field, fixed.grid, moving.grid)
@@ -144,7 +157,7 @@ def make_pair(
             f"{moving.grid.origin}, spacings {fixed.grid.spacing} and {moving.grid.spacing}; correct their headers, "
             f"or let --init affine find where they belong"
         )
-    inputs = [normalise(image.pixels, config, name=name) for image, name in zip((fixed, moving), names, strict=True)]
+    inputs = [rescale(image.pixels, window) for image, window in zip((fixed, moving), windows, strict=True)]
     own = antialiased(inputs[1], moving.grid, fixed.grid, initial.size if initial else 1.0)
     on_fixed = fields.sample(own, points) if initial or fixed.grid != moving.grid else own
     if regions[0] is not None:
@@ -154,7 +167,8 @@ def make_pair(
     if not seen.any():
         raise ImageError(f"the masks of {names[0]} and {names[1]} have no pixel in common; check them, or --init")
     mask = None if seen.all() else seen[:, None].float()
-    return Pair(fixed, moving, torch.from_numpy(inputs[0])[None, None], on_fixed, own, initial=initial, mask=mask)
+    fixed_input = torch.from_numpy(inputs[0])[None, None]
+    return Pair(fixed, moving, fixed_input, on_fixed, own, initial=initial, mask=mask, windows=windows)
 
 
 def at_size(pair: Pair, size: int) -> Pair:
@@ -184,9 +198,11 @@ def at_size(pair: Pair, size: int) -> Pair:
     )
 
 
-def read_intensities(path: Path, *, slice_index: int | None = None) -> Image:
-    """An image whose pixels can be registered: finite, and not too small."""
-    image = read_image(path, slice_index=slice_index)
+def read_intensities(
+    path: Path, *, slice_index: int | None = None, spacing: tuple[float, float] | None = None
+) -> Image:
+    """An image whose pixels can be registered: finite, and not too small. For the rest see :func:`read_image`."""
+    image = read_image(path, slice_index=slice_index, spacing=spacing)
     if min(image.grid.size) < MIN_SIZE:
         height, width = image.grid.size
         raise ImageError(f"{path} is {width}x{height} pixels; at least {MIN_SIZE}x{MIN_SIZE} are needed")
@@ -198,13 +214,29 @@ def read_intensities(path: Path, *, slice_index: int | None = None) -> Image:
 
 def normalise(pixels: NDArray[Any], config: InputConfig, *, name: str = "image") -> NDArray[np.float32]:
     """Luminance scaled so that the percentiles ``low`` and ``high`` become 0 and 1; values beyond are clipped."""
-    values = luminance(pixels).astype(np.float64)
-    low, high = np.percentile(values, [config.low, config.high])
+    return rescale(pixels, intensity_window(pixels, config, name=name))
+
+
+def intensity_window(pixels: NDArray[Any], config: InputConfig, *, name: str = "image") -> Window:
+    """The luminances that the percentiles ``low`` and ``high`` stand for."""
+    values = luminance(pixels)
+    if (config.low, config.high) == (0, 100):
+        low, high = values.min(), values.max()
+    else:
+        low, high = np.percentile(values.astype(np.float64), [config.low, config.high])
     if low == high:  # a small bright object on a flat ground: no percentile reaches it
         low, high = values.min(), values.max()
     if low == high:
         raise ImageError(f"{name} is constant ({low:g} everywhere): there is nothing to align")
-    return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+    return float(low), float(high)
+
+
+def rescale(pixels: NDArray[Any], window: Window) -> NDArray[np.float32]:
+    """Luminance scaled so that ``window`` becomes 0 and 1; values beyond are clipped."""
+    values = luminance(pixels).astype(np.float64)
+    values -= window[0]
+    values /= window[1] - window[0]
+    return np.clip(values, 0, 1, out=values).astype(np.float32)
 
 
 def read_labels(path: Path, grid: Grid, *, slice_index: int | None = None) -> Labels:
@@ -234,18 +266,26 @@ def read_label_map(path: Path, *, slice_index: int | None = None) -> tuple[Label
     return values.astype(np.int64), image.grid
 
 
-def read_landmarks(fixed: Path, moving: Path) -> tuple[Points, Points]:
-    """Corresponding landmarks: row i of one file belongs to row i of the other."""
+def read_landmarks(fixed: Path, moving: Path, *, physical: tuple[Grid, Grid] | None = None) -> tuple[Points, Points]:
+    """Corresponding landmarks: row i of one file belongs to row i of the other.
+
+    ``physical`` are the grids of both images if the files hold physical points, not pixels.
+    """
     points = read_points(fixed), read_points(moving)
     if len(points[0]) != len(points[1]):
         raise TableError(
             f"{fixed} has {len(points[0])} points and {moving} has {len(points[1])}; they must correspond row by row"
         )
+    if physical:
+        return physical[0].to_pixels(points[0][:, ::-1]), physical[1].to_pixels(points[1][:, ::-1])
     return points
 
 
 def read_points(path: Path) -> Points:
-    """Landmarks of a CSV file with columns x, y in pixels (0 = centre of the first), as (N, 2) row and column."""
+    """Landmarks of a CSV file with columns x, y in pixels (0 = centre of the first), as (N, 2) row and column.
+
+    Files of physical points, too, as (N, 2) y and x.
+    """
     rows = read_table(path, ["x", "y"])
     try:
         points = np.array([[float(row["y"]), float(row["x"])] for row in rows])

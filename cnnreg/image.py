@@ -42,6 +42,14 @@ class Grid:
         """Whether a format without geometry can hold it."""
         return (self.spacing, self.origin, self.direction) == ((1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
 
+    def to_physical(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pixels (N, 2), row and column, as physical points (N, 2), x and y."""
+        return points[:, ::-1] @ self.matrix.T + np.asarray(self.origin)
+
+    def to_pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Physical points (N, 2), x and y, as pixels (N, 2), row and column."""
+        return ((points - np.asarray(self.origin)) @ np.linalg.inv(self.matrix).T)[:, ::-1].copy()
+
 
 @dataclass(frozen=True)
 class Image:
@@ -53,8 +61,10 @@ class Image:
     suffix: str = ".mha"  # of the file it came from
 
 
-def read_image(path: Path, *, slice_index: int | None = None) -> Image:
+def read_image(path: Path, *, slice_index: int | None = None, spacing: tuple[float, float] | None = None) -> Image:
     """Read a 2D image; ``slice_index`` picks one slice of a volume or one page of a TIFF, from 0.
+
+    ``spacing``, (x, y) in mm, is that of the pixels where the file does not say.
 
     Raises:
         ImageError: no such file, not an image, damaged, or not 2D.
@@ -65,6 +75,8 @@ def read_image(path: Path, *, slice_index: int | None = None) -> Image:
         raise ImageError(f"{path} holds complex numbers; give the magnitude image")
     pixels = sitk.GetArrayFromImage(image)
     grid = Grid(pixels.shape[:2]) if name in {"png", "jpeg", "bmp"} else _grid_of(image)
+    if spacing and grid.plain:
+        grid = Grid(grid.size, spacing, unit="mm")
     suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
     return Image(pixels, grid, name, suffix)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnreg.affine import Affine, Array
+from cnnreg.affine import Affine, Array, Displacement
 from cnnreg.alignment import align, climb, in_place, score
 from cnnreg.image import Grid, index_map
 
@@ -19,20 +19,27 @@ EVIDENCE = 0.03  # a search that does not raise the score by this has found noth
 
 @dataclass(frozen=True)
 class Initial:
-    """An affine map between the pixels of the fixed and of the moving image, and why it was taken."""
+    """An affine map between the pixels of the fixed and of the moving image, and why it was taken; or a field."""
 
     affine: Affine  # fixed pixels to moving pixels
     given: Affine  # where the files' own geometry puts them
     how: str
+    field: Displacement | None = None  # instead of the affine map
 
     @property
     def needed(self) -> bool:
         """Whether it differs from what the files say."""
+        return self.field is not None or self.affine is not self.given
+
+    @property
+    def affine_needed(self) -> bool:
+        """Whether there is an affine map to tell."""
         return self.affine is not self.given
 
-    def carry(self, field: Tensor) -> Tensor:
-        """A field on the fixed grid followed by this alignment, (1, 2, H, W) in pixels of that grid."""
-        return self.given.inverse().after(self.affine).carry(field) if self.needed else field
+    @property
+    def map(self) -> Affine | Displacement | None:
+        """What it does to the fixed image's pixels before they go where the files say, if anything."""
+        return self.field or (self.given.inverse().after(self.affine) if self.needed else None)
 
 
 def given_alignment(fixed: Grid, moving: Grid) -> Affine:

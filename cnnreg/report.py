@@ -48,14 +48,19 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
     start = time.perf_counter()
     grid = result.pair.fixed.grid
     warped_name = f"warped{suffix_for(result.warped, grid)}"
-    names = [warped_name, FIELD, *([INVERSE] if result.inverse else []), *([AFFINE] if result.initial.needed else [])]
+    names = [
+        warped_name,
+        FIELD,
+        *([INVERSE] if result.inverse else []),
+        *([AFFINE] if result.initial.affine_needed else []),
+    ]
     names += [REPORT, PICTURE]
     with publishing(folder, replaces=RESULTS) as staging:
         write_image(result.warped, staging / warped_name)
         write_field(result.field[0].numpy(), grid, staging / FIELD)
         if result.inverse:
             write_field(result.inverse.field[0].numpy(), result.pair.moving.grid, staging / INVERSE)
-        if result.initial.needed:
+        if result.initial.affine_needed:
             write_affine(result.initial.affine, grid, result.pair.moving.grid, staging / AFFINE)
         picture(result).save(staging / PICTURE, compress_level=2)  # zlib at 6 takes as long as all the rest
         result.seconds["write"] = time.perf_counter() - start
@@ -66,12 +71,11 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
 
 def describe(result: Registration, *, command: list[str], files: list[str]) -> dict[str, Any]:
     """The report: what went in, what was done with it, on what, how long it took, and how well it went."""
-    config = result.setup.config
-    inputs: dict[str, Path | None] = {"fixed": result.files.fixed, "moving": result.files.moving}
-    inputs |= {"seg_fixed": result.files.seg_fixed, "seg_moving": result.files.seg_moving}
-    inputs |= {"fixed_mask": result.masks[0], "moving_mask": result.masks[1]}
-    if result.points:
-        inputs |= {"points_fixed": result.points[0], "points_moving": result.points[1]}
+    config, request = result.setup.config, result.request
+    inputs: dict[str, Path | None] = {**vars(request.files)}
+    inputs |= {"fixed_mask": request.masks[0], "moving_mask": request.masks[1], "initial": request.transform}
+    if request.points:
+        inputs |= {"points_fixed": request.points[0], "points_moving": request.points[1]}
     one_shot = result.one_shot
     adaptation: dict[str, Any] = {"steps": config.adaptation.steps, "target": config.adaptation.target}
     if one_shot:
@@ -85,6 +89,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
         "schema_version": SCHEMA_VERSION,
         "command": command,
         "inputs": {name: {"path": str(p), "sha256": sha256(p)} for name, p in inputs.items() if p},
+        "intensities": dict(zip(("fixed", "moving"), result.pair.windows or (), strict=False)),  # that become 0 and 1
         "model": describe_model(result.model),
         "parameters": config.as_dict(),
         "seed": result.setup.seed,
@@ -103,7 +108,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
 def _describe_alignment(initial: Initial, method: str) -> dict[str, Any]:
     """What was done about the initial alignment, and why."""
     told: dict[str, Any] = {"method": method, "how": initial.how}
-    if initial.needed:
+    if initial.affine_needed:
         told |= {"file": AFFINE, "convention": "ITK transform of points of the fixed image to the moving image"}
     return told
 
@@ -157,7 +162,7 @@ def picture(result: Registration) -> Any:
         field=field[0].numpy(),
         jacobian=jacobian_determinant(field)[0].numpy(),
         outlines=outlines,
-        heading=f"{result.files.moving.name} laid onto {result.files.fixed.name}",
+        heading=f"{result.request.files.moving.name} laid onto {result.request.files.fixed.name}",
         caption=[
             f"model {result.model.card.name}, {how(result)}, {width} x {height} pixels, {result.device}",
             f"initial alignment: {result.initial.how}",

@@ -21,6 +21,18 @@ def source_points(field: Tensor, grid: Grid, source: Grid) -> Tensor:
     return torch.einsum("ij,bjhw->bihw", matrix, points) + offset.view(1, 2, 1, 1)
 
 
+def regrid(field: Tensor, own: Grid, grid: Grid) -> Tensor:
+    """A field (1, 2, h, w) on ``own``, in its pixels, as one on ``grid``, (1, 2, H, W); off ``own`` its rim counts."""
+    if own == grid:
+        return field
+    identity = torch.zeros(1, 2, *grid.size, dtype=torch.float64)
+    points = source_points(identity, grid, own)
+    moved = points + fields.sample(field.double(), points)
+    matrix, offset = (torch.from_numpy(a) for a in index_map(own, grid))
+    back = torch.einsum("ij,bjhw->bihw", matrix, moved) + offset.view(1, 2, 1, 1)
+    return (back - fields.pixel_grid(identity)).float()
+
+
 def invert_field(field: Tensor, grid: Grid, source: Grid) -> tuple[Tensor, Tensor, Tensor]:
     """The way back from the moving image's grid, ``source``, to the fixed image's, ``grid``, on which ``field`` lives.
 

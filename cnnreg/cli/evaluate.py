@@ -23,7 +23,9 @@ def evaluate(
     seg_moving: options.SegMoving = None,
     points_fixed: options.PointsFixed = None,
     points_moving: options.PointsMoving = None,
+    physical: options.Physical = False,
     slice_index: options.Slice = None,
+    spacing: options.Spacing = None,
     table: Annotated[OptionalFile, typer.Option("--csv", help="Append a row to this CSV file.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -37,7 +39,9 @@ def evaluate(
     from cnnreg.tables import append_csv, flatten, rows
 
     request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
-    states = run(request, slice_index=slice_index)
+    if physical and not points_fixed:
+        raise UsageError("--physical has no effect without landmarks")
+    states = run(request, slice_index=slice_index, spacing=options.numbers(spacing, "--spacing"), physical=physical)
     inputs = {name: str(path) for name, path in vars(request).items() if path}
     if table:
         append_csv(table, inputs | flatten(states))
@@ -63,14 +67,13 @@ def apply(
         OptionalFile,
         typer.Option("--moving-points", help="CSV of points of the moving image, carried to the fixed one."),
     ] = None,
-    physical: Annotated[
-        bool, typer.Option("--physical", help="Points are in physical units (mm where known), not in pixels.")
-    ] = False,
+    physical: options.Physical = False,
     like: Annotated[
         OptionalFile,
         typer.Option("--like", help="The moving image, if IMAGEs or points need its geometry."),
     ] = None,
     slice_index: options.Slice = None,
+    spacing: options.Spacing = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -94,6 +97,7 @@ def apply(
         like=like,
         overwrite=overwrite,
         slice_index=slice_index,
+        spacing=options.numbers(spacing, "--spacing"),
     )
     if not quiet:
         for path in written:

@@ -1,5 +1,6 @@
 """Options that several commands share, declared once."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +58,60 @@ PointsFixed = Annotated[
 PointsMoving = Annotated[
     Path | None, typer.Option("--points-moving", help="The same landmarks in the moving image, row by row.")
 ]
+Physical = Annotated[
+    bool, typer.Option("--physical", help="Points are in physical units (mm where known), not in pixels.")
+]
+LandmarkWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--landmark-weight",
+        min=0,
+        help="How much the landmarks pull the field; 0: they only measure.",
+        show_default="0",
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        "--spacing", metavar="X[,Y]", help="Of pixels, in mm, where an image does not say.", show_default="1 px"
+    ),
+]
+MovingSpacing = Annotated[
+    str | None,
+    typer.Option("--moving-spacing", metavar="X[,Y]", help="The moving image's, if another.", show_default="--spacing"),
+]
+Intensities = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="LOW,HIGH",
+        help="Intensities that count, in place of percentiles: such as -200,300 of a CT.",
+    ),
+]
+MovingIntensities = Annotated[
+    str | None,
+    typer.Option(
+        "--moving-window", metavar="LOW,HIGH", help="The moving image's, if another.", show_default="--window"
+    ),
+]
+Percentiles = Annotated[
+    str | None,
+    typer.Option(
+        "--percentiles",
+        metavar="LOW,HIGH",
+        help="Of the intensities that count.",
+        show_default="the model's, or 0.5,99.5",
+    ),
+]
+MaxSize = Annotated[
+    int | None,
+    typer.Option(
+        "--max-size",
+        min=64,
+        help="Pixels along the longer side that the field is moved on.",
+        show_default="the preset's",
+    ),
+]
 
 
 def make_setup(
@@ -68,6 +123,7 @@ def make_setup(
     seed: int,
     threads: int | None,
     changes: Mapping[str, Mapping[str, object]] | None = None,
+    percentiles: tuple[float, float] | None = None,
 ) -> "Setup":
     """Resolve parameters: a preset or a file, then what single options change."""
     from cnnreg.config import preset as named_preset
@@ -78,7 +134,9 @@ def make_setup(
         raise UsageError('--preset and --parameters exclude each other; a file can begin with base = "PRESET"')
     config, sections = read_parameters(parameters) if parameters else (named_preset(preset or "default"), set())
     config = config.override(dict(changes or {}), source="command line")
-    return Setup(config, model, device, seed, threads, frozenset(sections))
+    if percentiles and not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise UsageError(f"--percentiles must be from 0 to 100, got {percentiles[0]:g} and {percentiles[1]:g}")
+    return Setup(config, model, device, seed, threads, frozenset(sections), percentiles)
 
 
 def initial(init: str | None) -> tuple[dict[str, dict[str, object]], Path | None]:
@@ -96,6 +154,42 @@ def similarity(name: str | None) -> dict[str, dict[str, object]]:
         return {}
     chosen: dict[str, object] = {"similarity": name}
     return {"refinement": chosen} | ({} if name == "auto" else {"loss": chosen})
+
+
+def numbers(text: str | None, option: str, *, rising: bool = False) -> tuple[float, float] | None:
+    """Two numbers with a comma between; of a spacing, which is positive, one may stand for both."""
+    if text is None:
+        return None
+    words = text.split(",")
+    if not rising and len(words) == 1:
+        words *= 2
+    try:
+        first, second = (float(word) for word in words)
+    except ValueError:
+        first, second = 0.0, 0.0  # which is neither
+    if not (math.isfinite(first + second) and (first < second if rising else min(first, second) > 0)):
+        expected = "LOW,HIGH, two numbers of which the first is smaller" if rising else "X or X,Y, above 0"
+        raise UsageError(f"{option} must be {expected}, got {text!r}")
+    return first, second
+
+
+def two(
+    text: str | None, moving: str | None, option: str, *, rising: bool = False
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Of the fixed and of the moving image, which is the same unless it is given."""
+    fixed = numbers(text, option, rising=rising)
+    return fixed, numbers(moving, option.replace("--", "--moving-"), rising=rising) or fixed
+
+
+def refinement(**values: float | None) -> dict[str, dict[str, object]]:
+    """What options of the steps on the field change in the parameters."""
+    return {"refinement": {name: value for name, value in values.items() if value is not None}}
+
+
+def merged(*changes: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    """Changes of the parameters together, by section."""
+    sections = {name for change in changes for name in change}
+    return {name: {k: v for change in changes for k, v in change.get(name, {}).items()} for name in sections}
 
 
 def both_or_neither(one: object, other: object, names: str) -> None:

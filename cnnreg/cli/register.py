@@ -31,11 +31,19 @@ def register(
     seg_moving: options.SegMoving = None,
     points_fixed: options.PointsFixed = None,
     points_moving: options.PointsMoving = None,
+    physical: options.Physical = False,
+    landmark_weight: options.LandmarkWeight = None,
     slice_index: options.Slice = None,
+    spacing: options.Spacing = None,
+    moving_spacing: options.MovingSpacing = None,
+    window: options.Intensities = None,
+    moving_window: options.MovingIntensities = None,
+    percentiles: options.Percentiles = None,
     init: options.Init = None,
     similarity: options.Similarity = None,
     fixed_mask: options.FixedMask = None,
     moving_mask: options.MovingMask = None,
+    max_size: options.MaxSize = None,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back, inverse.mha, too.")] = False,
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
@@ -52,35 +60,48 @@ def register(
     options.both_or_neither(points_fixed, points_moving, "--points-fixed and --points-moving")
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other")
+    points = (points_fixed, points_moving) if points_fixed and points_moving else None
+    if not points and (physical or landmark_weight):
+        raise UsageError(f"{'--physical' if physical else '--landmark-weight'} has no effect without landmarks")
     method, transform = options.initial(init)
-    changes = ({} if adapt is None else {"adaptation": {"steps": adapt}}) | method | options.similarity(similarity)
+    field_changes = options.similarity(similarity), options.refinement(landmarks=landmark_weight, max_size=max_size)
+    changes = options.merged({"adaptation": {} if adapt is None else {"steps": adapt}}, method, *field_changes)
     from cnnreg.files import stem
 
     folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
     setup = options.make_setup(
-        preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
+        preset=preset,
+        parameters=parameters,
+        model=model,
+        device=device,
+        seed=seed,
+        threads=threads,
+        changes=changes,
+        percentiles=options.numbers(percentiles, "--percentiles", rising=True),
     )
     steps = setup.config.adaptation.steps
     if model == "none" and not steps:
         raise UsageError("without a model nothing is predicted: give --adapt N")
+    if landmark_weight and (not steps or setup.config.adaptation.target == "weights"):
+        raise UsageError("--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper")
     from cnnreg.dataset import PairFiles
+    from cnnreg.pipeline.loading import Request
     from cnnreg.pipeline.registration import register as run
     from cnnreg.report import REPORT, claim_folder, write_registration
 
     claim_folder(folder, overwrite=overwrite)
-    files = PairFiles(fixed, moving, seg_fixed, seg_moving)
-    points = (points_fixed, points_moving) if points_fixed and points_moving else None
+    request = Request(
+        PairFiles(fixed, moving, seg_fixed, seg_moving),
+        points,
+        physical,
+        masks=(fixed_mask, moving_mask),
+        transform=transform,
+        slice_index=slice_index,
+        spacings=options.two(spacing, moving_spacing, "--spacing"),
+        windows=options.two(window, moving_window, "--window", rising=True),
+    )
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
-        result = run(
-            files,
-            setup,
-            points=points,
-            slice_index=slice_index,
-            inverse=inverse,
-            transform=transform,
-            masks=(fixed_mask, moving_mask),
-            on_step=on_step,
-        )
+        result = run(request, setup, inverse=inverse, on_step=on_step)
     written = write_registration(result, folder, command=sys.argv)
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
@@ -140,7 +161,7 @@ def _show(result: "Registration", written: list[Path]) -> None:
     from cnnreg.report import how
     from cnnreg.tables import rows
 
-    names = f"{result.files.moving.name} onto {result.files.fixed.name}"
+    names = f"{result.request.files.moving.name} onto {result.request.files.fixed.name}"
     title = f"{names}: model {result.model.card.name}, {how(result)}, {result.device}"
     console.print_table(title, list(result.measures), rows(result.measures))
     console.say(f"initial alignment: {result.initial.how}")

@@ -28,20 +28,22 @@ def apply_field(
     like: Path | None = None,
     overwrite: bool = False,
     slice_index: int | None = None,
+    spacing: tuple[float, float] | None = None,
 ) -> list[Path]:
     """Warp ``images`` onto the field's grid, carry ``points`` of the fixed image to the moving one, and the other way.
 
-    Points are in pixels, or in physical units if ``physical``.
+    Points are in pixels, or in physical units if ``physical``. ``spacing``, (x, y) in mm, is that of the pixels of
+    images whose files do not say.
     ``like`` is the moving image whose geometry the images and points have, where their own files do not say.
     Everything is computed before the first file is written. Returns the files written, ``<name>_warped`` and
     ``<name>_moved``.
     """
     vectors, grid = read_field(field_file)
     field = torch.from_numpy(vectors)[None]
-    like_grid = read_image(like, slice_index=slice_index).grid if like else None
+    like_grid = read_image(like, slice_index=slice_index, spacing=spacing).grid if like else None
     warped: dict[Path, Image] = {}
     for path in images:
-        image = _on_grid(read_image(path, slice_index=slice_index), path, like_grid)
+        image = _on_grid(read_image(path, slice_index=slice_index, spacing=spacing), path, like_grid)
         if not inside(source_points(field, grid, image.grid), image.grid.size).any():
             raise ImageError(f"{path} and the field do not overlap in physical space; say where it lies with --like")
         result = warp_image(image, field, grid, labels=labels)
@@ -86,14 +88,14 @@ def _moved_table(path: Path, field: torch.Tensor, grid: Grid, moving: Grid, *, f
     rows = read_table(path, ["x", "y"])
     points, start, end = read_points(path), *((grid, moving) if forward else (moving, grid))
     if physical:
-        points = np.ascontiguousarray(((points[:, ::-1] - start.origin) @ np.linalg.inv(start.matrix).T)[:, ::-1])
+        points = start.to_pixels(points[:, ::-1])
     if forward:
         moved, further = move_points(points, field, grid, moving), {}
     else:
         moved, residual = move_points_back(points, field, grid, moving)
         further = {"residual_px": np.round(residual, 4)}
     if physical:
-        moved = (moved[:, ::-1] @ end.matrix.T + np.asarray(end.origin))[:, ::-1]
+        moved = end.to_physical(moved)[:, ::-1]
     side = "fixed" if forward else "moving"
     text = io.StringIO()
     columns = [*rows[0], f"x_{side}", f"y_{side}", *further]

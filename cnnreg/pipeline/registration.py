@@ -1,7 +1,6 @@
 """``cnnreg register``: two image files in, a registered pair out."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
 from cnnreg.correlation import agreement
-from cnnreg.dataset import Pair, PairFiles, Points, make_pair, read_landmarks
+from cnnreg.dataset import Pair, Points, normalise, read_landmarks
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import resize
@@ -17,9 +16,10 @@ from cnnreg.image import Image
 from cnnreg.initial import Initial
 from cnnreg.modelstore import Model
 from cnnreg.network import RegistrationNetwork
-from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, load_aligned, working_inputs
+from cnnreg.pipeline.loading import Request, load_aligned
+from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.refinement import refine
-from cnnreg.transform import invert_field, shrink, warp_image
+from cnnreg.transform import antialiased, invert_field, shrink, warp_image
 from cnnreg.watching import unwatched
 
 ALIKE = 0.5  # mean local correlation, before the field, above which two images have the same contrast
@@ -49,9 +49,7 @@ class Inverse:
 class Registration:
     """A registered pair: the deformation, and all that a report tells about it."""
 
-    files: PairFiles
-    points: tuple[Path, Path] | None
-    masks: tuple[Path | None, Path | None]
+    request: Request
     pair: Pair
     initial: Initial
     field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels
@@ -68,30 +66,22 @@ class Registration:
     seconds: dict[str, float]
 
 
-def register(
-    files: PairFiles,
-    setup: Setup,
-    *,
-    points: tuple[Path, Path] | None = None,
-    slice_index: int | None = None,
-    inverse: bool = False,
-    transform: Path | None = None,
-    masks: tuple[Path | None, Path | None] = (None, None),
-    on_step: Watch = unwatched,
-) -> Registration:
-    """Predict with the network, adapt prediction or network to the pair if asked to, warp once, measure.
+def register(request: Request, setup: Setup, *, inverse: bool = False, on_step: Watch = unwatched) -> Registration:
+    """Align, predict with the network, adapt prediction or network to the pair if asked to, warp once, measure.
 
-    ``points`` are two files of landmarks, of the fixed and of the moving image. With ``inverse`` the way back, too.
-    ``transform`` is a file with the initial alignment, which is otherwise found as the configuration says.
-    ``masks``, of the fixed and of the moving image, say where they count for alignment and iterations.
+    With ``inverse`` the way back, too.
     """
     watch = Stopwatch()
     device, threads = resolve_device(setup.device), use_threads(setup.threads)
     with watch("model"):
         model, config = load(setup)
-    pair, initial = load_aligned(files, config, watch, slice_index=slice_index, transform=transform, masks=masks)
+    pair, initial = load_aligned(request, config, watch)
+    landmarks = None
+    if request.points:
+        grids = (pair.fixed.grid, pair.moving.grid) if request.physical else None
+        landmarks = read_landmarks(*request.points, physical=grids)
     with watch("measure"):
-        evidence = gather(pair, read_landmarks(*points) if points else None)
+        evidence = gather(pair, landmarks)
         measures = {"before": measure(evidence, None)}
     local, one_shot = deform(pair, model, config, device=device, watch=watch, on_step=on_step)
     fields = {stage: pair.total(field) for stage, field in local.items()}
@@ -107,9 +97,7 @@ def register(
         with watch("invert"):
             back = Inverse(*invert_field(field, pair.fixed.grid, pair.moving.grid))
     return Registration(
-        files,
-        points,
-        masks,
+        request,
         pair,
         initial,
         field,
@@ -184,13 +172,14 @@ def fitting_similarity(pair: Pair) -> str:
 
 def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:
     """What the pair can be measured with; MAD and NCC do not depend on how a model likes its intensities."""
-    plain = make_pair(pair.fixed, pair.moving, InputConfig(), initial=pair.initial)
+    fixed, moving = (normalise(image.pixels, InputConfig()) for image in (pair.fixed, pair.moving))
+    size = pair.initial.size if pair.initial else 1.0
     points_fixed, points_moving = landmarks or (None, None)
     return Evidence(
         pair.fixed.grid,
         pair.moving.grid,
-        plain.fixed_input,
-        plain.moving_own,
+        torch.from_numpy(fixed)[None, None],
+        antialiased(moving, pair.moving.grid, pair.fixed.grid, size),
         pair.seg_fixed,
         pair.seg_moving,
         points_fixed,

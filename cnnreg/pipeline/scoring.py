@@ -39,8 +39,16 @@ class ScoringRequest:
     points_moving: Path | None = None
 
 
-def evaluate(request: ScoringRequest, *, slice_index: int | None = None) -> dict[str, Measures]:
+def evaluate(
+    request: ScoringRequest,
+    *,
+    slice_index: int | None = None,
+    spacing: tuple[float, float] | None = None,
+    physical: bool = False,
+) -> dict[str, Measures]:
     """The numbers that the given files allow: ``before`` and ``after`` with a field or a warped image, else ``value``.
+
+    ``spacing``, (x, y) in mm, is that of images whose files do not say; landmarks are in pixels unless ``physical``.
 
     Raises:
         UsageError: nothing can be measured, or a file given has no effect.
@@ -50,7 +58,7 @@ def evaluate(request: ScoringRequest, *, slice_index: int | None = None) -> dict
         raise UsageError("--slice has no effect without images or label maps")
     field, grid = _field(request.field)
     images = {
-        name: read_intensities(path, slice_index=slice_index)
+        name: read_intensities(path, slice_index=slice_index, spacing=spacing)
         for name in ("fixed", "moving", "warped")
         if (path := getattr(request, name))
     }
@@ -60,7 +68,7 @@ def evaluate(request: ScoringRequest, *, slice_index: int | None = None) -> dict
             f"the field {request.field} is on {_size(grid)} pixels, the fixed image on {_size(fixed.grid)}"
         )
     grid = fixed.grid if fixed else grid
-    evidence = _evidence(request, fixed, moving, grid, slice_index)
+    evidence = _evidence(request, fixed, moving, grid, slice_index, physical)
     states = {"before": measure(evidence, None)}
     if field is not None:
         states["after"] = measure(evidence, field)
@@ -97,7 +105,12 @@ def _field(path: Path | None) -> tuple[Tensor | None, Grid | None]:
 
 
 def _evidence(
-    request: ScoringRequest, fixed: Image | None, moving: Image | None, grid: Grid | None, slice_index: int | None
+    request: ScoringRequest,
+    fixed: Image | None,
+    moving: Image | None,
+    grid: Grid | None,
+    slice_index: int | None,
+    physical: bool,
 ) -> Evidence:
     inputs: tuple[Tensor | None, Tensor | None] = (None, None)
     if fixed and moving:
@@ -106,7 +119,10 @@ def _evidence(
     segs, grids = _label_maps(request, grid, moving.grid if moving else None, slice_index)
     points: tuple[Points | None, Points | None] = (None, None)
     if request.points_fixed and request.points_moving:
-        points = read_landmarks(request.points_fixed, request.points_moving)
+        if physical and not grid:
+            raise UsageError("--physical needs to know where pixels lie: give --field, or --fixed and --moving")
+        both = (grid, moving.grid if moving else grid) if physical and grid else None
+        points = read_landmarks(request.points_fixed, request.points_moving, physical=both)
     return Evidence(*grids, *inputs, *segs, *points)
 
 

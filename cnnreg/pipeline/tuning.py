@@ -10,7 +10,8 @@ from cnnreg.dataset import PairFiles
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import RegistrationNetwork
-from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, load_aligned, working_inputs
+from cnnreg.pipeline.loading import Request, load_aligned
+from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.watching import unwatched
 
 
@@ -58,7 +59,7 @@ def adapt_model(
     use_threads(setup.threads)
     model, config = load(setup)
     inputs = [
-        working_inputs(load_aligned(files, config, Stopwatch(), slice_index=slice_index)[0], config, device)
+        working_inputs(load_aligned(Request(files, slice_index=slice_index), config, Stopwatch())[0], config, device)
         for files in pairs
     ]
     result = adapt(model.network.to(device), inputs, config=config, on_step=on_step)

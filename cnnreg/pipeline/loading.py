@@ -1,0 +1,117 @@
+"""From files, and what their user says about them, to a pair of images that is ready to be registered."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnreg.affine import Displacement
+from cnnreg.config import Config
+from cnnreg.dataset import (
+    Pair,
+    PairFiles,
+    Window,
+    intensity_window,
+    make_pair,
+    read_intensities,
+    read_labels,
+    rescale,
+    with_labels,
+)
+from cnnreg.errors import ImageError, UsageError
+from cnnreg.exchange import import_field, kind_of
+from cnnreg.image import Image
+from cnnreg.initial import Initial, find_initial, given_alignment
+from cnnreg.pipeline.setup import Stopwatch
+from cnnreg.transform import regrid
+from cnnreg.transformfile import is_affine, read_affine
+
+Spacing = tuple[float, float]  # (x, y) in mm
+
+
+@dataclass(frozen=True)
+class Request:
+    """Two images to be registered. Of what comes in twos, the first is of the fixed, the second of the moving image."""
+
+    files: PairFiles
+    points: tuple[Path, Path] | None = None  # landmarks
+    physical: bool = False  # the landmarks are physical points, not pixels
+    masks: tuple[Path | None, Path | None] = (None, None)  # where the images count
+    transform: Path | None = None  # the initial alignment, affine or a field, instead of the configuration's
+    slice_index: int | None = None  # of volumes and stacks
+    spacings: tuple[Spacing | None, Spacing | None] = (None, None)  # where the files do not say
+    windows: tuple[Window | None, Window | None] = (None, None)  # instead of the configuration's percentiles
+
+
+def load_aligned(request: Request, config: Config, watch: Stopwatch) -> tuple[Pair, Initial]:
+    """Read two images, find their initial alignment, and bring them to one grid by it."""
+    paths = request.files.fixed, request.files.moving
+    names = str(paths[0]), str(paths[1])
+    with watch("read"):
+        fixed, moving = _read(request, paths)
+        windows = (
+            request.windows[0] or intensity_window(fixed.pixels, config.input, name=names[0]),
+            request.windows[1] or intensity_window(moving.pixels, config.input, name=names[1]),
+        )
+        regions = (_region(request, 0, fixed), _region(request, 1, moving))
+    with watch("align"):
+        initial = _initial(request, config, (fixed, moving), windows, regions)
+    with watch("read"):
+        pair = make_pair(
+            fixed, moving, config.input, initial=initial.map, regions=regions, windows=windows, names=names
+        )
+        return with_labels(pair, request.files, slice_index=request.slice_index), initial
+
+
+def _read(request: Request, paths: tuple[Path, Path]) -> list[Image]:
+    images = [
+        read_intensities(path, slice_index=request.slice_index, spacing=spacing)
+        for path, spacing in zip(paths, request.spacings, strict=True)
+    ]
+    asked = [(image.grid.spacing, spacing) for image, spacing in zip(images, request.spacings, strict=True) if spacing]
+    if asked and all(own != spacing for own, spacing in asked):
+        raise UsageError(
+            f"--spacing is for images whose files do not say it; {' and '.join(map(str, paths))} say "
+            + " and ".join("{:g} x {:g}".format(*own) for own, _ in asked)
+        )
+    return images
+
+
+def _region(request: Request, which: int, image: Image) -> NDArray[np.bool_] | None:
+    path = request.masks[which]
+    if path is None:
+        return None
+    region = read_labels(path, image.grid, slice_index=request.slice_index) != 0
+    if not region.any():
+        raise ImageError(f"the mask {path} is empty")
+    return region
+
+
+def _initial(
+    request: Request,
+    config: Config,
+    images: tuple[Image, Image],
+    windows: tuple[Window, Window],
+    regions: tuple[NDArray[np.bool_] | None, ...],
+) -> Initial:
+    """From the file that the user gives, or as the configuration says."""
+    fixed, moving = (image.grid for image in images)
+    given, file = given_alignment(fixed, moving), request.transform
+    if file is None:
+        seen = [_seen(*parts) for parts in zip(images, windows, regions, strict=True)]
+        return find_initial(seen[0], seen[1], given, method=config.alignment.init)
+    if is_affine(file) or not file.is_file():
+        return Initial(read_affine(file, fixed, moving), given, f"from {file.name}")
+    field, own = import_field(file, kind=kind_of(file), grid=fixed, moving=moving)
+    return Initial(given, given, f"from the field {file.name}", Displacement(regrid(field, own, fixed)))
+
+
+def _seen(image: Image, window: Window, region: NDArray[Any] | None) -> Tensor:
+    """Intensities in [0, 1] and where they count, (1, 2, H, W)."""
+    pixels = rescale(image.pixels, window)
+    counts = np.ones_like(pixels) if region is None else region.astype(np.float32)
+    return torch.from_numpy(np.stack([pixels, counts]))[None]
