@@ -7,7 +7,7 @@ doi:10.1109/83.536892). Steps that small and smooth have no folds, and so has wh
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -16,17 +16,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.config import RefinementConfig
-from cnnreg.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
+from cnnreg.correlation import Correlation, MaskedWindows, WholeImage, Windows, agreement, local_windows
 from cnnreg.descriptors import mind
+from cnnreg.errors import ConfigError
 from cnnreg.fields import Warper, jacobian_determinant
 from cnnreg.filters import Blur, edges, gradient
 from cnnreg.measures import MutualInformation, Squares
+from cnnreg.transform import shrink
 from cnnreg.watching import unwatched
 
 DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
 FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
 TINY = 1e-20  # where nothing is steep, nothing moves
+ALIKE = 0.5  # mean local correlation, before the field, above which two images have the same contrast
 
 
 Similarity = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # of a warped image: value, slope, curvature
@@ -40,6 +43,7 @@ class Refinement:
     start: list[str]  # the winner of each pair: "identity", "coarse", or a name that was given
     energies: Tensor  # (N, B): minus the similarity before each iteration, along the winner's path
     levels: list[int]  # pixels of the image per pixel of the level, by iteration
+    similarity: str  # as it was used: "auto" has become another
 
 
 def refine(
@@ -60,6 +64,8 @@ def refine(
     gained by pushing what disagrees out of it. ``on_step`` is told the number of iterations done and the last energy.
     """
     energies: list[Tensor] = []
+    if config.similarity == "auto":
+        config = replace(config, similarity=fitting_similarity(fixed, moving, mask))
     with torch.inference_mode(), _denormals_flushed(fixed):
         levels = _pyramid(fixed, moving, mask, config)
         counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
@@ -80,7 +86,7 @@ def refine(
         field = levels[0].to_pixels(unfold(field, levels[0], (height, width)))[..., :height, :width]
         names = [["identity", *candidates][i] for i in winner.tolist()]
     sizes = [2**n for n in reversed(range(len(levels))) for _ in range(counts[n])]
-    return Refinement(field.clone(), names, torch.stack(energies), sizes)  # ordinary tensors, out of inference mode
+    return Refinement(field.clone(), names, torch.stack(energies), sizes, config.similarity)  # out of inference mode
 
 
 def climb(
@@ -99,6 +105,16 @@ def climb(
         update *= (config.longest / length).clamp_(max=pace)
         field = soften(warp_field(field, update / level.cell).add_(update))
         yield -similarity, field
+
+
+def fitting_similarity(fixed: Tensor, moving: Tensor, mask: Tensor | None = None) -> str:
+    """What "auto" stands for: local correlation where bright is bright in both images, else MIND."""
+    images = [shrink(image, 128) for image in (fixed, moving)]
+    seen = [None] * len(fixed) if mask is None else (shrink(mask, 128) > 0.99).float().split(1)
+    alike = {agreement(*pair) > ALIKE for pair in zip(*(image.split(1) for image in images), seen, strict=True)}
+    if len(alike) > 1:
+        raise ConfigError("the pairs of a batch are of both kinds, of like and of unlike contrast; name a similarity")
+    return "lncc" if alike.pop() else "mind"
 
 
 def _best_start(level: "Level", candidates: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

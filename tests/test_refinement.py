@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from cnnreg.config import RefinementConfig
+from cnnreg.errors import ConfigError
 from cnnreg.fields import Warper, invert, jacobian_determinant, pixel_grid, warp
 from cnnreg.refinement import Refinement, hurry, refine, split
 from tests.conftest import smooth_image
@@ -212,6 +213,20 @@ def test_denormal_numbers_are_flushed_in_the_loop_only():
     tiny = torch.tensor([1e-40])
     run(*known_pair(16, 2.0)[:2], steps=2)
     assert (tiny * 0.5).item() > 0
+
+
+def test_auto_is_what_it_chooses():
+    """Not some third thing: correlation of intensities and edges, or MIND, to the last bit."""
+    fixed, moving = (torch.from_numpy(smooth_image((64, 80), seed=n, scale=3))[None, None] for n in (1, 1))
+    for other, chosen in ((moving.roll(2, 3), "lncc"), (1 - moving.roll(2, 3), "mind")):
+        auto, named = (
+            refine(fixed, other, {}, steps=8, config=RefinementConfig(similarity=name)) for name in ("auto", chosen)
+        )
+        assert auto.similarity == chosen
+        assert torch.equal(auto.field, named.field)
+    both = torch.cat([moving, 1 - moving])
+    with pytest.raises(ConfigError, match="of both kinds"):
+        refine(fixed.expand_as(both), both, {}, steps=8, config=RefinementConfig(similarity="auto"))
 
 
 def in_a_new_process(code):

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
-from cnnreg.correlation import agreement
 from cnnreg.dataset import Pair, Points, normalise, read_landmarks
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.evaluation import Evidence, Measures, measure
@@ -19,10 +18,8 @@ from cnnreg.network import RegistrationNetwork
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.refinement import refine
-from cnnreg.transform import antialiased, invert_field, shrink, warp_image
+from cnnreg.transform import antialiased, invert_field, warp_image
 from cnnreg.watching import unwatched
-
-ALIKE = 0.5  # mean local correlation, before the field, above which two images have the same contrast
 
 
 @dataclass(frozen=True)
@@ -152,22 +149,12 @@ def _refine_field(pair: Pair, prediction: Tensor | None, config: Config, on_step
     steps = config.adaptation.steps
     images = pair.fixed_input.to(device), pair.moving_input.to(device)
     mask = None if pair.mask is None else pair.mask.to(device)
-    chosen = config.refinement
-    if chosen.similarity == "auto":
-        chosen = replace(chosen, similarity=fitting_similarity(pair))
-    refined = refine(*images, starts, steps=steps, config=chosen, mask=mask, on_step=tell)
+    refined = refine(*images, starts, steps=steps, config=config.refinement, mask=mask, on_step=tell)
     energies = refined.energies[:, 0].tolist()
     history: list[Terms] = [
         {"total": energy, "level": float(level)} for energy, level in zip(energies, refined.levels, strict=True)
     ]
-    return OneShot(refined.field.cpu(), refined.start[0], steps, history, chosen.similarity)
-
-
-def fitting_similarity(pair: Pair) -> str:
-    """What "auto" stands for: local correlation where bright is bright in both images, else MIND."""
-    images = [shrink(image, 128) for image in (pair.fixed_input, pair.moving_input)]
-    mask = None if pair.mask is None else (shrink(pair.mask, 128) > 0.99).float()
-    return "lncc" if agreement(images[0], images[1], mask) > ALIKE else "mind"
+    return OneShot(refined.field.cpu(), refined.start[0], steps, history, refined.similarity)
 
 
 def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:

@@ -1,0 +1,214 @@
+"""What a person says about files that the files do not: spacing, intensities, physical landmarks, a field to begin."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cnnreg.affine import Affine, Displacement
+from cnnreg.fields import compose
+from cnnreg.image import Grid, read_field, read_image, write_field
+from cnnreg.transform import move_points, regrid
+from tests.conftest import smooth_image, smooth_pair, write_itk, write_png
+
+TURNED = (0.8, 0.6, -0.6, 0.8)
+
+
+@pytest.fixture
+def run(cli, tmp_path):
+    """``run(fixed, moving, ...)`` registers with 12 steps and no model; the report."""
+
+    def call(fixed, moving, *extra, name="out"):
+        ended = cli("register", fixed, moving, "-o", tmp_path / name, "--model", "none", "-a", 12, "-q", *extra)
+        assert ended.code == 0, ended.err
+        return json.loads((tmp_path / name / "report.json").read_text())
+
+    return call
+
+
+@pytest.fixture
+def refused(cli, tmp_path):
+    """``refused(fixed, moving, ...)``: the one sentence that says why; nothing is written."""
+
+    def call(fixed, moving, *extra):
+        ended = cli("register", fixed, moving, "-o", tmp_path / "refused", "--model", "none", "-a", 5, *extra)
+        assert ended.code in {1, 2}
+        assert not (tmp_path / "refused").exists()
+        return ended.err
+
+    return call
+
+
+# --- spacing
+
+
+def test_spacing_of_formats_without_it(run, pair_files, tmp_path):
+    """Lengths come in mm; results keep the geometry, so in a format that can."""
+    plain = run(*pair_files, "--init", "none", name="plain")
+    spaced = run(*pair_files, "--init", "none", "--spacing", "0.5,0.25", name="spaced")
+    grid = read_image(tmp_path / "spaced" / "warped.mha").grid
+    assert (grid.spacing, grid.size) == ((0.5, 0.25), (48, 61))
+    fields = [read_field(tmp_path / name / "field.mha")[0] for name in ("plain", "spaced")]
+    np.testing.assert_allclose(*fields, atol=1e-4)  # in pixels
+    assert plain["metrics"]["adaptation"]["ncc"] == pytest.approx(spaced["metrics"]["adaptation"]["ncc"], abs=1e-5)
+
+
+def test_spacing_of_each_image(run, tmp_path):
+    """The moving image has pixels of half the size: they cover the same place."""
+    fixed, moving = smooth_image((48, 60), scale=3), smooth_image((48, 60), scale=3).repeat(2, 0).repeat(2, 1)
+    files = write_png(tmp_path / "f.png", fixed), write_png(tmp_path / "m.png", moving)
+    report = run(*files, "--init", "none", "--spacing", "0.5", "--moving-spacing", "0.25")
+    assert report["metrics"]["before"]["ncc"] > 0.95
+
+
+def test_spacing_does_not_contradict_a_file(run, refused, tmp_path):
+    """Where one file says its own, the other is told; where both do, that is refused."""
+    fixed, moving = smooth_pair()
+    said = [write_itk(tmp_path / f"{n}.mha", i, spacing=(0.7, 0.7)) for n, i in (("f", fixed), ("m", moving))]
+    run(said[0], write_png(tmp_path / "m.png", moving), "--init", "none", "--spacing", "0.7")
+    assert "say 0.7 x 0.7" in refused(*said, "--spacing", "0.5")
+    run(*said, "--init", "none", "--spacing", "0.7", name="same")  # what they say themselves
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "a", "1,2,3", "nan", "1,0", ""])
+def test_wrong_spacing(refused, pair_files, wrong):
+    assert "--spacing must be X or X,Y" in refused(*pair_files, f"--spacing={wrong}")
+
+
+# --- intensities
+
+
+def test_a_window_says_what_counts(run, tmp_path):
+    """A bright object beyond the window would otherwise leave the rest without contrast; the report tells."""
+    fixed, moving = (300 * image for image in smooth_pair())
+    fixed[5:9, 5:9] = 30000
+    moving[30:34, 40:44] = 30000
+    files = [write_itk(tmp_path / f"{n}.mha", i.astype(np.float32)) for n, i in (("f", fixed), ("m", moving))]
+    report = run(*files, "--init", "none", "--window", "0,300", "--moving-window=-10,310")
+    assert report["intensities"] == {"fixed": [0, 300], "moving": [-10, 310]}
+    field = torch.from_numpy(read_field(tmp_path / "out" / "field.mha")[0])
+    middle = field[:, 14:24, 14:34].mean((1, 2))
+    assert middle.tolist() == pytest.approx([2, -3], abs=0.5)  # the known shift
+    whole = run(*files, "--init", "none", "--percentiles", "0,100", name="whole")
+    assert whole["intensities"]["fixed"][1] == 30000
+
+
+def test_percentiles_are_recorded(run, pair_files):
+    """Without a word, the preset's."""
+    report = run(*pair_files, "--percentiles", "10,80")
+    pixels = read_image(pair_files[0]).pixels
+    assert report["intensities"]["fixed"] == pytest.approx(np.percentile(pixels, [10, 80]).tolist())
+    assert (report["parameters"]["input"]["low"], report["parameters"]["input"]["high"]) == (10, 80)
+
+
+def test_percentiles_go_before_the_models(cli, pair_files, tiny_model, tmp_path):
+    """A model's own are those it was trained with, but the user decides."""
+    for name, extra in (("own", []), ("told", ["--percentiles", "5,95"])):
+        assert cli("register", *pair_files, "-o", tmp_path / name, "-m", tiny_model, "-q", *extra).code == 0
+    own, told = (json.loads((tmp_path / n / "report.json").read_text())["intensities"] for n in ("own", "told"))
+    assert own["fixed"] == [0, 255]
+    assert told["fixed"][0] > 0
+
+
+@pytest.mark.parametrize(("option", "wrong"), [("--window", "5,5"), ("--window", "9,1"), ("--window", "7")])
+def test_wrong_windows(refused, pair_files, option, wrong):
+    assert f"{option} must be LOW,HIGH" in refused(*pair_files, option, wrong)
+
+
+@pytest.mark.parametrize("wrong", ["50,101", "-1,50", "90,10"])
+def test_wrong_percentiles(refused, pair_files, wrong):
+    assert "--percentiles must be" in refused(*pair_files, f"--percentiles={wrong}")
+
+
+# --- landmarks in physical units
+
+
+def test_physical_landmarks(run, cli, tmp_path):
+    """The same landmarks in pixels and in mm, on turned, offset grids: the same errors."""
+    fixed, moving = smooth_pair()
+    geometry = {"spacing": (0.5, 0.8), "origin": (10.0, -7.0), "direction": TURNED}
+    files = [write_itk(tmp_path / f"{n}.mha", i, **geometry) for n, i in (("f", fixed), ("m", moving))]
+    grid = read_image(files[0]).grid
+    pixels = np.array([[10.0, 12.0], [30.0, 40.0], [22.0, 7.0]])  # row, column
+    tables = {}
+    for unit, convert in (("px", lambda p: p[:, ::-1]), ("mm", grid.to_physical)):
+        for side, points in (("fixed", pixels), ("moving", pixels + np.array([2, -3]))):
+            path = tmp_path / f"{side}_{unit}.csv"
+            path.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in convert(points)))
+            tables[side, unit] = path
+    np.testing.assert_allclose(grid.to_pixels(grid.to_physical(pixels)), pixels, atol=1e-9)
+
+    def points(unit):
+        extra = ["--physical"] if unit == "mm" else []
+        return ["--points-fixed", tables["fixed", unit], "--points-moving", tables["moving", unit], *extra]
+
+    px, mm = (run(*files, "--init", "none", *points(unit), name=unit)["metrics"] for unit in ("px", "mm"))
+    assert px["before"]["landmarks"]["tre_px"] == pytest.approx(13**0.5, abs=1e-6)
+    for stage in ("before", "adaptation"):
+        assert mm[stage]["landmarks"] == pytest.approx(px[stage]["landmarks"], abs=1e-5)
+    by_field = ["--field", tmp_path / "px" / "field.mha", "--json"]
+    a, b = (json.loads(cli("evaluate", *by_field, *points(unit)).out)["metrics"] for unit in ("px", "mm"))
+    assert b["after"]["landmarks"] == pytest.approx(a["after"]["landmarks"], abs=1e-5)
+    ended = cli("evaluate", *points("mm"))
+    assert ended.code != 0
+    assert "--physical needs to know where pixels lie" in ended.err
+
+
+def test_physical_without_landmarks(refused, pair_files):
+    assert "no effect without landmarks" in refused(*pair_files, "--physical")
+
+
+# --- a field to begin with
+
+
+def test_a_known_field_is_the_start(run, tmp_path):
+    """The wave that it lacks is found on top of it; no affine map is written, and the total is one field."""
+    fixed, moving = smooth_image((60, 70), seed=3, scale=3), np.roll(smooth_image((60, 70), seed=3, scale=3), 14, 1)
+    files = write_png(tmp_path / "f.png", fixed), write_png(tmp_path / "m.png", moving)
+    known = np.zeros((2, 60, 70), np.float32)
+    known[1] = 13  # of 14: too far for the images alone
+    write_field(known, Grid((60, 70)), tmp_path / "known.mha")
+    report = run(*files, "--init", tmp_path / "known.mha")
+    field, _ = read_field(tmp_path / "out" / "field.mha")
+    inner = field[:, 10:50, 10:45]
+    assert inner.mean((1, 2)).tolist() == pytest.approx([0, 14], abs=0.2)
+    assert report["alignment"]["how"] == "from the field known.mha"
+    assert "alignment" in report["metrics"]
+    assert not (tmp_path / "out" / "affine.tfm").exists()
+
+
+def test_the_field_of_one_run_starts_the_next(run, pair_files, tmp_path):
+    """In other conventions, too; what is done already need not be done again."""
+    first = run(*pair_files, "--init", "none", name="first")
+    again = run(*pair_files, "--init", tmp_path / "first" / "field.mha", name="again")
+    assert again["metrics"]["alignment"]["ncc"] == pytest.approx(first["metrics"]["adaptation"]["ncc"], abs=1e-4)
+    assert again["metrics"]["adaptation"]["ncc"] > first["metrics"]["adaptation"]["ncc"] - 0.01
+    assert again["metrics"]["adaptation"]["folding_percent"] == 0
+
+
+def test_fields_on_other_grids_and_their_undoing():
+    """A field of linear displacement is the same on any grid; undo leads back through it."""
+    own = Grid((40, 50), (2.0, 2.0), (-5.0, -5.0), unit="mm")
+    grid = Grid((60, 80), (1.0, 0.5), (10.0, 3.0), TURNED, unit="mm")
+    shift = torch.zeros(1, 2, *own.size) + torch.tensor([1.5, -0.5]).view(1, 2, 1, 1)  # pixels of ``own``
+    moved = regrid(shift, own, grid)
+    physical = grid.matrix @ moved[0].flip(0).mean((1, 2)).double().numpy()
+    np.testing.assert_allclose(physical, [-1.0, 3.0], atol=1e-5)  # (x, y) in mm
+    known = Displacement(torch.from_numpy(np.stack([smooth_image((40, 50)), smooth_image((40, 50), seed=1)]))[None])
+    points = np.array([[12.0, 20.0], [30.5, 7.25]])
+    back = known.undo(points)
+    there = known.carry(torch.zeros(1, 2, 40, 50))
+    again = move_points(back, there, Grid((40, 50)), Grid((40, 50)))
+    np.testing.assert_allclose(again, points, atol=1e-3)
+    field = torch.rand(1, 2, 40, 50)
+    torch.testing.assert_close(known.carry(field), compose(known.field, field))
+    affine = Affine(np.array([[1.1, 0.2], [-0.1, 0.9]]), np.array([3.0, -4.0]))
+    np.testing.assert_allclose(affine(affine.undo(points)), points, atol=1e-9)
+
+
+def test_a_file_that_is_neither(refused, pair_files, tmp_path):
+    assert "there is no transform file" in refused(*pair_files, "--init", tmp_path / "missing.mha")
+    assert "no displacement field" in refused(
+        *pair_files, "--init", write_itk(tmp_path / "x.mha", smooth_image().astype(np.float32))
+    )
