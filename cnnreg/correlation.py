@@ -74,13 +74,7 @@ class Correlation:
         doi:10.1023/A:1020830525823). The second is S(A), of the square S(B), as of a sum of squared differences of
         normalised images.
         """
-        self.parts[:, 0] = warped
-        torch.mul(warped, warped, out=self.parts[:, 1])
-        torch.mul(warped, self.fixed, out=self.parts[:, 2])
-        mean, square, product = self.windows.means(self.parts.flatten(1, 2)).chunk(3, 1)
-        precision = torch.addcmul(square, mean, mean, value=-1).clamp_min_(0).add_(self.floor).reciprocal_()
-        a = (precision * self.precision).sqrt_()
-        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.agreement).mul_(a)
+        correlation, a, mean, precision = self.by_window(warped)
         weighted = correlation * self.weights
         if self.signed:
             value, a = weighted.sum((1, 2, 3)), a.mul_(self.weights)
@@ -92,6 +86,17 @@ class Correlation:
         by_fixed, by_warped, offset = self.windows.shares(torch.cat([a, b, offset], 1)).chunk(3, 1)
         slope = torch.addcmul(offset, self.fixed, by_fixed).addcmul_(warped, by_warped, value=-1)
         return value, slope, by_fixed if self.signed else by_warped
+
+    def by_window(self, warped: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each window (B, C, h, w): the correlation, A, and mean and inverse variance of ``warped``."""
+        self.parts[:, 0] = warped
+        torch.mul(warped, warped, out=self.parts[:, 1])
+        torch.mul(warped, self.fixed, out=self.parts[:, 2])
+        mean, square, product = self.windows.means(self.parts.flatten(1, 2)).chunk(3, 1)
+        precision = torch.addcmul(square, mean, mean, value=-1).clamp_min_(0).add_(self.floor).reciprocal_()
+        a = (precision * self.precision).sqrt_()
+        correlation = torch.addcmul(product, self.mean, mean, value=-1).add_(self.agreement).mul_(a)
+        return correlation, a, mean, precision
 
 
 def local_windows(like: Tensor, *, window: int, cell: int = 1) -> Windows:
@@ -106,14 +111,17 @@ def local_windows(like: Tensor, *, window: int, cell: int = 1) -> Windows:
 
 
 def agreement(fixed: Tensor, moving: Tensor, mask: Tensor | None = None) -> float:
-    """Mean local correlation of two images (1, 1, H, W) where the first has structure, in [-1, 1].
+    """How far the local correlations of two images (1, 1, H, W) have one sign: their sum by that of their sizes.
 
-    Well above 0 where bright is bright in both; below where contrast is inverted, and about 0 where it is unlike.
+    About 1 where bright is bright in both, be they ever so badly aligned; -1 where contrast is inverted, and between
+    where it is so in parts.
     """
     windows = local_windows(fixed, window=max(min(fixed.shape[2:]) // 8, 5))
     middle = fixed.mean()
     seen = MaskedWindows(windows, torch.ones_like(fixed) if mask is None else mask)
-    return Correlation(fixed - middle, [1.0], seen, flat=False, floor=5e-4)(moving - middle)[0].item()
+    measure = Correlation(fixed - middle, [1.0], seen, flat=False, floor=5e-4)
+    weighted = measure.by_window(moving - middle)[0] * measure.weights
+    return (weighted.sum() / weighted.abs().sum().clamp_min(1e-12)).item()
 
 
 class WholeImage:

@@ -29,7 +29,7 @@ DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and h
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
 FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
 TINY = 1e-20  # where nothing is steep, nothing moves
-ALIKE = 0.5  # mean local correlation, before the field, above which two images have the same contrast
+ALIKE = 0.8  # agreement in the sign of local correlations above which two images have the same contrast
 
 
 Similarity = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # of a warped image: value, slope, curvature
