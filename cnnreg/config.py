@@ -150,6 +150,7 @@ class RefinementConfig(Section):
     longest: float = _number(1.0, "no step is longer than this", low=0.01, high=2)
     smoothing: float = _number(2.2, "standard deviation of the Gaussian that blurs each step", low=0.1)
     softening: float = _number(0.6, "standard deviation of the one that blurs the field after it", low=0.1)
+    landmarks: float = _number(0.0, "weight of the landmarks' pull; 1 is about that of the image at an average pixel")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,16 @@ def edges(image: Tensor) -> Tensor:
     return torch.hypot(*gradient(image)).mul_(EDGE_GAIN)
 
 
+def by_displacement(slope: Tensor, curvature: Tensor, warped: Tensor) -> Tensor:
+    """Derivative of the similarity by the displacement, rows and columns, and the size of its second: (B, 3, h, w).
+
+    The second is Gauss and Newton's: curvature times squared image gradient, summed over the channels like the first.
+    """
+    down, right = gradient(warped)
+    steep = down.square() + right.square()
+    return torch.stack([(slope * down).sum(1), (slope * right).sum(1), (curvature * steep).sum(1)], 1)
+
+
 class Blur:
     """Gaussian blur of (B, C, h, w) as two matrix products; beyond the rim the nearest value counts."""
 

@@ -20,7 +20,8 @@ from cnnreg.correlation import Correlation, MaskedWindows, WholeImage, Windows, 
 from cnnreg.descriptors import mind
 from cnnreg.errors import ConfigError
 from cnnreg.fields import Warper, jacobian_determinant
-from cnnreg.filters import Blur, edges, gradient
+from cnnreg.filters import Blur, by_displacement, edges
+from cnnreg.landmarks import Landmarks, Pull
 from cnnreg.measures import MutualInformation, Squares
 from cnnreg.transform import shrink
 from cnnreg.watching import unwatched
@@ -28,6 +29,7 @@ from cnnreg.watching import unwatched
 DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
 FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
+FLAT = 0.01  # steepness of all pixels together that landmarks see at least, so that they pull on flat images, too
 TINY = 1e-20  # where nothing is steep, nothing moves
 ALIKE = 0.8  # agreement in the sign of local correlations above which two images have the same contrast
 
@@ -54,6 +56,7 @@ def refine(
     steps: int,
     config: RefinementConfig,
     mask: Tensor | None = None,
+    landmarks: tuple[Tensor, Tensor] | None = None,
     on_step: Callable[[int, Tensor], None] = unwatched,
 ) -> Refinement:
     """Register ``moving`` to ``fixed``, (B, 1, H, W) each in [0, 1], in ``steps`` iterations in all.
@@ -61,13 +64,16 @@ def refine(
     The coarsest level starts from the identity. At the next, what it found competes with the identity itself and with
     ``starts``, fields (B, 2, H, W): each pair goes on from the one of its lowest energy. The pairs of a batch do not
     influence each other. Only the pixels of ``mask``, (B, 1, H, W) of 0 and 1, count: as it does not move, nothing is
-    gained by pushing what disagrees out of it. ``on_step`` is told the number of iterations done and the last energy.
+    gained by pushing what disagrees out of it. ``landmarks`` of a single pair, if their weight is not 0, are points
+    (N, 2) of the fixed image and where they lie in the moving one, in pixels; those outside of the fixed image do not
+    count. ``on_step`` is told the number of iterations done and the last energy.
     """
     energies: list[Tensor] = []
     if config.similarity == "auto":
         config = replace(config, similarity=fitting_similarity(fixed, moving, mask))
     with torch.inference_mode(), _denormals_flushed(fixed):
-        levels = _pyramid(fixed, moving, mask, config)
+        pulling = Landmarks.on(fixed, *landmarks) if landmarks and config.landmarks else None
+        levels = _pyramid(fixed, moving, mask, config, pulling)
         counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
         decisive = max((n for n, level in enumerate(levels) if level.side >= DECISIVE), default=0)
         field = levels[-1].identity
@@ -99,12 +105,17 @@ def climb(
     for _ in range(steps):
         warped = level.warp(field)
         similarity, slope, curvature = level.similarity(warped)
-        downhill, steepness = smooth(level.to_cells(_by_displacement(slope, curvature, warped))).split((2, 1), 1)
-        update = downhill / (steepness + config.damping * steepness.mean((2, 3), keepdim=True) + TINY)
+        energy, pushes = -similarity, level.to_cells(by_displacement(slope, curvature, warped))
+        if level.pull:
+            energy += level.pull.energy(field)
+            pushes[:, :2] += level.pull.downhill(field)
+        downhill, steepness = smooth(pushes).split((2, 1), 1)
+        resistance = steepness + config.damping * steepness.mean((2, 3), keepdim=True) + TINY
+        update = downhill / (resistance + level.pull.stiffness if level.pull else resistance)
         length = torch.hypot(update[:, :1], update[:, 1:])
         update *= (config.longest / length).clamp_(max=pace)
         field = soften(warp_field(field, update / level.cell).add_(update))
-        yield -similarity, field
+        yield energy, field
 
 
 def fitting_similarity(fixed: Tensor, moving: Tensor, mask: Tensor | None = None) -> str:
@@ -131,8 +142,15 @@ class Level:
     pixel; on large ones the field lives on blocks of 2 x 2 pixels, the cells, always in pixels of the level.
     """
 
-    def __init__(self, fixed: Tensor, moving: Tensor, config: RefinementConfig, mask: Tensor | None = None) -> None:
-        self.pair, self.config, self.mask = (fixed, moving), config, mask
+    def __init__(
+        self,
+        fixed: Tensor,
+        moving: Tensor,
+        config: RefinementConfig,
+        mask: Tensor | None = None,
+        landmarks: Landmarks | None = None,
+    ) -> None:
+        self.pair, self.config, self.mask, self.landmarks = (fixed, moving), config, mask, landmarks
         self.size, self.side = fixed.shape[2:], min(fixed.shape[2:])
         self.cell = 2 if self.side >= FINE else 1
         self.identity = self.to_cells(fixed.new_zeros(len(fixed), 2, *self.size))
@@ -167,6 +185,18 @@ class Level:
         return Correlation(fixed, weights, windows, floor=config.floor)
 
     @cached_property
+    def pull(self) -> Pull | None:
+        """Of the landmarks: one of weight 1 is as steep as an average pixel of the fixed image laid onto itself."""
+        if self.landmarks is None:
+            return None
+        fixed, config = self.images[0], self.config
+        steepness = by_displacement(*self.similarity(fixed)[1:], fixed)[:, 2].mean()
+        if self.mask is not None:
+            steepness /= self.mask.mean().clamp_min_(0.01)
+        curvature = config.landmarks * steepness.clamp_min_(FLAT / self.size.numel())
+        return Pull(self.landmarks, self.identity, cell=self.cell, curvature=curvature, sigma=config.smoothing)
+
+    @cached_property
     def _warper(self) -> Warper:
         return Warper(self.pair[0])
 
@@ -180,10 +210,11 @@ class Level:
         return self._warper(self.images[1], self.to_pixels(field))
 
     def energy(self, field: Tensor) -> Tensor:
-        """Minus the similarity, plus half the mean squared gradient of the field, (B,): starts are judged by this."""
+        """Of a start, (B,): that of the steps, plus half the mean squared gradient of the field."""
         down, right = field[:, :, 1:] - field[:, :, :-1], field[..., 1:] - field[..., :-1]
         roughness = down.square().sum(1).mean((1, 2)) + right.square().sum(1).mean((1, 2))
-        return roughness / 2 / self.cell**2 - self.similarity(self.warp(field))[0]
+        energy = roughness / 2 / self.cell**2 - self.similarity(self.warp(field))[0]
+        return energy + self.pull.energy(field) if self.pull else energy
 
     def to_cells(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, self.cell) if self.cell > 1 else x
@@ -231,17 +262,19 @@ def unfold(field: Tensor, level: Level, size: tuple[int, int]) -> Tensor:
     return field
 
 
-def _pyramid(fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig) -> list[Level]:
+def _pyramid(
+    fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig, landmarks: Landmarks | None
+) -> list[Level]:
     """Finest first, each level half the one before; a pixel of a mask's level is one if all that it covers are."""
     layers = _fill(torch.cat([fixed, moving] if mask is None else [fixed, moving, mask], 1))
 
     def level() -> Level:
         seen = None if mask is None else (layers[:, 2:] > 0.99).to(layers)
-        return Level(layers[:, :1], layers[:, 1:2], config, seen)
+        return Level(layers[:, :1], layers[:, 1:2], config, seen, landmarks)
 
     levels = [level()]
     while levels[-1].side >= DECISIVE:
-        layers = _fill(F.avg_pool2d(layers, 2))
+        layers, landmarks = _fill(F.avg_pool2d(layers, 2)), landmarks and landmarks.halved()
         levels.append(level())
     return levels
 
@@ -266,16 +299,6 @@ def _prolong(field: Tensor, level: Level, finer: Level) -> Tensor:
         field = F.interpolate(field, scale_factor=2, mode="bilinear", align_corners=False)
     height, width = finer.identity.shape[2:]
     return 2 * field[..., :height, :width]
-
-
-def _by_displacement(slope: Tensor, curvature: Tensor, warped: Tensor) -> Tensor:
-    """Derivative of the similarity by the displacement, rows and columns, and the size of its second: (B, 3, h, w).
-
-    The second is Gauss and Newton's: curvature times squared image gradient, summed over the channels like the first.
-    """
-    down, right = gradient(warped)
-    steep = down.square() + right.square()
-    return torch.stack([(slope * down).sum(1), (slope * right).sum(1), (curvature * steep).sum(1)], 1)
 
 
 @contextmanager

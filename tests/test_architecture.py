@@ -40,6 +40,7 @@ RANKS = {
     "affine": 2,
     "filters": 1,
     "measures": 1,
+    "landmarks": 2,
     "descriptors": 1,
     "alignment": 3,
     "evaluation": 6,
