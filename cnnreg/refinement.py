@@ -5,10 +5,9 @@ caps its length, and composes it with the field (greedy diffeomorphic registrati
 doi:10.1109/83.536892). Steps that small and smooth have no folds, and so has what they compose to.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -16,25 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.config import RefinementConfig
-from cnnreg.correlation import Correlation, MaskedWindows, WholeImage, Windows, agreement, local_windows
-from cnnreg.descriptors import mind
+from cnnreg.correlation import agreement
 from cnnreg.errors import ConfigError
 from cnnreg.fields import Warper, jacobian_determinant
-from cnnreg.filters import Blur, by_displacement, edges
-from cnnreg.landmarks import Landmarks, Pull
-from cnnreg.measures import MutualInformation, Squares
+from cnnreg.filters import Blur, by_displacement
+from cnnreg.landmarks import Landmarks
+from cnnreg.pyramid import DECISIVE, Level, prolong, pyramid, restrict
 from cnnreg.transform import shrink
 from cnnreg.watching import unwatched
 
-DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones
-FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
-FLAT = 0.01  # steepness of all pixels together that landmarks see at least, so that they pull on flat images, too
 TINY = 1e-20  # where nothing is steep, nothing moves
 ALIKE = 0.8  # agreement in the sign of local correlations above which two images have the same contrast
-
-
-Similarity = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # of a warped image: value, slope, curvature
 
 
 @dataclass(frozen=True)
@@ -73,21 +65,21 @@ def refine(
         config = replace(config, similarity=fitting_similarity(fixed, moving, mask))
     with torch.inference_mode(), _denormals_flushed(fixed):
         pulling = Landmarks.on(fixed, *landmarks) if landmarks and config.landmarks else None
-        levels = _pyramid(fixed, moving, mask, config, pulling)
+        levels = pyramid(fixed, moving, mask, config, pulling)
         counts, pace = split(steps, len(levels)), config.pace * hurry(steps)
         decisive = max((n for n, level in enumerate(levels) if level.side >= DECISIVE), default=0)
         field = levels[-1].identity
         for n, level in reversed(list(enumerate(levels))):
             if n == decisive:
                 candidates = {"coarse": field} if energies else {}
-                candidates |= {name: _restrict(start, levels[: n + 1]) for name, start in starts.items()}
+                candidates |= {name: restrict(start, levels[: n + 1]) for name, start in starts.items()}
                 winner, field = _best_start(level, {"identity": level.identity, **candidates})
             for energy, moved in climb(level, field, counts[n], config, pace=pace):
                 field = moved
                 energies.append(energy)
                 on_step(len(energies), energy)
             if n:
-                field = _prolong(field, level, levels[n - 1])
+                field = prolong(field, level, levels[n - 1])
         height, width = fixed.shape[2:]
         field = levels[0].to_pixels(unfold(field, levels[0], (height, width)))[..., :height, :width]
         names = [["identity", *candidates][i] for i in winner.tolist()]
@@ -135,96 +127,6 @@ def _best_start(level: "Level", candidates: Mapping[str, Tensor]) -> tuple[Tenso
     return winner, fields[winner, torch.arange(len(winner), device=winner.device)]
 
 
-class Level:
-    """Two images at one resolution, what is compared of them, and where their field lives.
-
-    Intensities are compared and, on levels that resolve them, edges. Small levels are cheap and have a vector at each
-    pixel; on large ones the field lives on blocks of 2 x 2 pixels, the cells, always in pixels of the level.
-    """
-
-    def __init__(
-        self,
-        fixed: Tensor,
-        moving: Tensor,
-        config: RefinementConfig,
-        mask: Tensor | None = None,
-        landmarks: Landmarks | None = None,
-    ) -> None:
-        self.pair, self.config, self.mask, self.landmarks = (fixed, moving), config, mask, landmarks
-        self.size, self.side = fixed.shape[2:], min(fixed.shape[2:])
-        self.cell = 2 if self.side >= FINE else 1
-        self.identity = self.to_cells(fixed.new_zeros(len(fixed), 2, *self.size))
-
-    @cached_property
-    def images(self) -> tuple[Tensor, Tensor]:
-        """What is compared, (B, C, h, w) each, around the mean of the fixed image."""
-        fixed, moving = self.pair
-        if self.config.similarity == "mind":
-            fixed, moving = mind(fixed), mind(moving)
-        elif self.sees_edges:
-            fixed, moving = (torch.cat([image, edges(image)], 1) for image in (fixed, moving))
-        center = fixed.mean((2, 3), keepdim=True)
-        return fixed - center, moving - center
-
-    @cached_property
-    def similarity(self) -> Similarity:
-        """Of any warped image to the fixed one."""
-        (fixed, moving), config = self.images, self.config
-        if config.similarity in {"mind", "mse"}:
-            return Squares(fixed, self.mask)
-        if config.similarity == "mi":
-            return MutualInformation(fixed, (moving.amin().item(), moving.amax().item()), self.mask)
-        if config.similarity == "ncc":
-            windows: Windows = WholeImage(fixed)
-        else:
-            apart = next((n for n in (4, 2) if self.side >= n * DECISIVE), 1)  # pixels between windows
-            windows = local_windows(fixed, window=config.window, cell=apart)
-        if self.mask is not None:
-            windows = MaskedWindows(windows, self.mask)
-        weights = [1 - config.edges, config.edges] if self.sees_edges else [1.0]
-        return Correlation(fixed, weights, windows, floor=config.floor)
-
-    @cached_property
-    def pull(self) -> Pull | None:
-        """Of the landmarks: one of weight 1 is as steep as an average pixel of the fixed image laid onto itself."""
-        if self.landmarks is None:
-            return None
-        fixed, config = self.images[0], self.config
-        steepness = by_displacement(*self.similarity(fixed)[1:], fixed)[:, 2].mean()
-        if self.mask is not None:
-            steepness /= self.mask.mean().clamp_min_(0.01)
-        curvature = config.landmarks * steepness.clamp_min_(FLAT / self.size.numel())
-        return Pull(self.landmarks, self.identity, cell=self.cell, curvature=curvature, sigma=config.smoothing)
-
-    @cached_property
-    def _warper(self) -> Warper:
-        return Warper(self.pair[0])
-
-    @property
-    def sees_edges(self) -> bool:
-        correlates = self.config.similarity in {"lncc", "ncc"}
-        return correlates and self.side >= DECISIVE and self.config.edges > 0
-
-    def warp(self, field: Tensor) -> Tensor:
-        """The moving image pulled back along a field on the cells."""
-        return self._warper(self.images[1], self.to_pixels(field))
-
-    def energy(self, field: Tensor) -> Tensor:
-        """Of a start, (B,): that of the steps, plus half the mean squared gradient of the field."""
-        down, right = field[:, :, 1:] - field[:, :, :-1], field[..., 1:] - field[..., :-1]
-        roughness = down.square().sum(1).mean((1, 2)) + right.square().sum(1).mean((1, 2))
-        energy = roughness / 2 / self.cell**2 - self.similarity(self.warp(field))[0]
-        return energy + self.pull.energy(field) if self.pull else energy
-
-    def to_cells(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, self.cell) if self.cell > 1 else x
-
-    def to_pixels(self, field: Tensor) -> Tensor:
-        if self.cell == 1:
-            return field
-        return F.interpolate(field, size=self.size, mode="bilinear", align_corners=False)
-
-
 def split(steps: int, levels: int) -> list[int]:
     """Iterations of each level, finest first; a finest level of less than two goes to the next."""
     shares = [SHARES[min(level, len(SHARES) - 1)] for level in range(levels)]
@@ -260,45 +162,6 @@ def unfold(field: Tensor, level: Level, size: tuple[int, int]) -> Tensor:
         near = blur(folds).mul_(20 * (level.cell * sigma) ** 2).clamp_(max=1)
         field = torch.lerp(field, blur(field), near)
     return field
-
-
-def _pyramid(
-    fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig, landmarks: Landmarks | None
-) -> list[Level]:
-    """Finest first, each level half the one before; a pixel of a mask's level is one if all that it covers are."""
-    layers = _fill(torch.cat([fixed, moving] if mask is None else [fixed, moving, mask], 1))
-
-    def level() -> Level:
-        seen = None if mask is None else (layers[:, 2:] > 0.99).to(layers)
-        return Level(layers[:, :1], layers[:, 1:2], config, seen, landmarks)
-
-    levels = [level()]
-    while levels[-1].side >= DECISIVE:
-        layers, landmarks = _fill(F.avg_pool2d(layers, 2)), landmarks and landmarks.halved()
-        levels.append(level())
-    return levels
-
-
-def _fill(x: Tensor) -> Tensor:
-    """Repeat the last row and column up to whole cells and windows."""
-    down, right = (-side % 4 for side in x.shape[2:])
-    return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
-
-
-def _restrict(field: Tensor, levels: Sequence[Level]) -> Tensor:
-    """A field on the image's pixels, on the cells of the last of ``levels`` and in its pixels."""
-    for _ in levels[1:]:
-        field = F.avg_pool2d(_fill(field), 2) / 2
-    return levels[-1].to_cells(_fill(field))
-
-
-def _prolong(field: Tensor, level: Level, finer: Level) -> Tensor:
-    """A field on the cells of one level on those of the next finer."""
-    field = level.to_pixels(field)
-    if finer.cell == 1:
-        field = F.interpolate(field, scale_factor=2, mode="bilinear", align_corners=False)
-    height, width = finer.identity.shape[2:]
-    return 2 * field[..., :height, :width]
 
 
 @contextmanager

@@ -45,6 +45,7 @@ RANKS = {
     "alignment": 3,
     "evaluation": 6,
     "adaptation": 6,
+    "pyramid": 5,
     "refinement": 6,
     "initial": 4,
     "training": 6,

@@ -159,6 +159,40 @@ def test_physical_without_landmarks(refused, pair_files):
     assert "no effect without landmarks" in refused(*pair_files, "--physical")
 
 
+def test_landmarks_pull_through_an_initial_alignment(run, tmp_path):
+    """Noise tells nothing, so the points alone say where to go: through a known shift, with pixels of other sizes."""
+    rng = np.random.default_rng(0)
+    fixed, moving = rng.random((60, 70)), rng.random((80, 75))
+    files = [
+        write_itk(tmp_path / "f.mha", fixed.astype(np.float32), spacing=(1.0, 1.0)),
+        write_itk(tmp_path / "m.mha", moving.astype(np.float32), spacing=(0.8, 0.9), origin=(-2.0, 3.0)),
+    ]
+    tables = []
+    for name, points in (("f", [(20, 15), (50, 40), (35, 30)]), ("m", [(29, 14), (66, 47), (49, 33)])):
+        tables.append(tmp_path / f"{name}.csv")
+        tables[-1].write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in points))
+    known = np.zeros((2, 60, 70), np.float32)
+    known[0] += 2
+    write_field(known, Grid((60, 70)), tmp_path / "known.mha")
+    points = ["--points-fixed", tables[0], "--points-moving", tables[1]]
+    for init in ("none", tmp_path / "known.mha"):
+        errors = []
+        for weight in (0, 10):
+            extra = ["--landmark-weight", weight, "--adapt", 50, "--overwrite"]
+            metrics = run(*files, "--init", init, *points, *extra)["metrics"]
+            errors.append(metrics["adaptation"]["landmarks"]["tre_px"])
+            assert metrics["adaptation"]["folding_percent"] == 0
+        assert errors[1] < 0.5 < errors[0]
+
+
+def test_a_landmark_weight_without_effect(refused, pair_files, tmp_path):
+    assert "no effect without landmarks" in refused(*pair_files, "--landmark-weight", 1)
+    table = tmp_path / "p.csv"
+    table.write_text("x,y\n3,4\n")
+    points = ["--points-fixed", table, "--points-moving", table, "--landmark-weight", 1]
+    assert "--landmark-weight pulls the field" in refused(*pair_files, *points, "--preset", "paper")
+
+
 # --- a field to begin with
 
 

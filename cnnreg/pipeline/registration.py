@@ -80,7 +80,7 @@ def register(request: Request, setup: Setup, *, inverse: bool = False, on_step: 
     with watch("measure"):
         evidence = gather(pair, landmarks)
         measures = {"before": measure(evidence, None)}
-    local, one_shot = deform(pair, model, config, device=device, watch=watch, on_step=on_step)
+    local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=on_step)
     fields = {stage: pair.total(field) for stage, field in local.items()}
     if initial.needed:
         fields = {"alignment": pair.total(torch.zeros_like(next(iter(fields.values()))))} | fields
@@ -111,9 +111,19 @@ def register(request: Request, setup: Setup, *, inverse: bool = False, on_step: 
 
 
 def deform(
-    pair: Pair, model: Model, config: Config, *, device: str, watch: Stopwatch, on_step: Watch = unwatched
+    pair: Pair,
+    model: Model,
+    config: Config,
+    *,
+    device: str,
+    watch: Stopwatch,
+    landmarks: tuple[Points, Points] | None = None,
+    on_step: Watch = unwatched,
 ) -> tuple[dict[str, Tensor], OneShot | None]:
-    """The fields (1, 2, H, W) of the stages that ``config`` asks for, prediction and adaptation, on the fixed grid."""
+    """The fields (1, 2, H, W) of the stages that ``config`` asks for, prediction and adaptation, on the fixed grid.
+
+    ``landmarks``, in pixels of either image, pull as ``config`` says.
+    """
     size, fields, one_shot = pair.fixed.grid.size, {}, None
     weights = config.adaptation.target == "weights"
     network, inputs = model.network.to(device), working_inputs(pair, config, device)
@@ -125,7 +135,7 @@ def deform(
             if weights:
                 one_shot = _adapt_weights(network, inputs, size, config, on_step)
             else:
-                one_shot = _refine_field(pair, fields.get("prediction"), config, on_step, device)
+                one_shot = _refine_field(pair, fields.get("prediction"), landmarks, config, on_step, device)
         fields["adaptation"] = one_shot.field
     return fields, one_shot
 
@@ -139,7 +149,14 @@ def _adapt_weights(
     return OneShot(field, "network", adapted.best_step, adapted.history, config.loss.similarity)
 
 
-def _refine_field(pair: Pair, prediction: Tensor | None, config: Config, on_step: Watch, device: str) -> OneShot:
+def _refine_field(
+    pair: Pair,
+    prediction: Tensor | None,
+    landmarks: tuple[Points, Points] | None,
+    config: Config,
+    on_step: Watch,
+    device: str,
+) -> OneShot:
     """At the images' own size, whatever the network saw."""
     starts = {} if prediction is None else {"network": prediction.to(device)}
 
@@ -149,7 +166,10 @@ def _refine_field(pair: Pair, prediction: Tensor | None, config: Config, on_step
     steps = config.adaptation.steps
     images = pair.fixed_input.to(device), pair.moving_input.to(device)
     mask = None if pair.mask is None else pair.mask.to(device)
-    refined = refine(*images, starts, steps=steps, config=config.refinement, mask=mask, on_step=tell)
+    points = None
+    if landmarks and config.refinement.landmarks:
+        points = torch.from_numpy(landmarks[0]), torch.from_numpy(pair.before_initial(landmarks[1]))
+    refined = refine(*images, starts, steps=steps, config=config.refinement, mask=mask, landmarks=points, on_step=tell)
     energies = refined.energies[:, 0].tolist()
     history: list[Terms] = [
         {"total": energy, "level": float(level)} for energy, level in zip(energies, refined.levels, strict=True)
