@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnreg.fields import compose, invert, pixel_grid
+from cnnreg.fields import compose, invert, pixel_grid, strips
 
 Array = NDArray[Any]
 
@@ -61,8 +61,11 @@ class Affine:
 
     def carry(self, field: Tensor) -> Tensor:
         """The field of p -> self(p + field(p)), both (B, 2, H, W): first the field, then this map."""
-        grid = pixel_grid(field)
-        return (self.at((grid + field).double()) - grid).to(field)
+        carried = torch.empty_like(field)
+        for rows in strips(field):  # in float64, of large fields a part at a time
+            grid = pixel_grid(field[:, :, rows], top=rows.start)
+            carried[:, :, rows] = self.at((grid + field[:, :, rows]).double()) - grid
+        return carried
 
 
 @dataclass(frozen=True, eq=False)

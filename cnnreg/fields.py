@@ -10,10 +10,23 @@ from torch import Tensor
 
 from cnnreg.errors import ShapeError
 
+# Pixels that are worked on at once where no graph is recorded. Temporaries take up to a hundred bytes for each, on a
+# section of 4096 x 4096 more than the images themselves; those of so many are also quicker to reach, fewer are not.
+STRIP = 1 << 18
 
-def pixel_grid(like: Tensor) -> Tensor:
-    """Row and column index of every pixel of ``like`` (..., H, W), as (1, 2, H, W)."""
-    rows, columns = (torch.arange(n, dtype=like.dtype, device=like.device) for n in like.shape[-2:])
+
+def strips(like: Tensor) -> list[slice]:
+    """The rows of ``like`` (B, C, H, W) in strips of ``STRIP`` pixels at most, or of one row."""
+    batch, height, width = like.shape[0], *like.shape[2:]
+    rows = max(STRIP // (batch * width), 1)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def pixel_grid(like: Tensor, *, top: int = 0) -> Tensor:
+    """Row and column index of every pixel of ``like`` (..., H, W), whose first row is ``top``, as (1, 2, H, W)."""
+    height, width = like.shape[-2:]
+    rows = torch.arange(top, top + height, dtype=like.dtype, device=like.device)
+    columns = torch.arange(width, dtype=like.dtype, device=like.device)
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
 
 
@@ -37,6 +50,18 @@ def sample(image: Tensor, points: Tensor, *, mode: str = "bilinear", outside: st
             f"sample expects an image (B, C, h, w) of at least 2x2 pixels and points (B, 2, H, W), "
             f"got {tuple(image.shape)} and {tuple(points.shape)}"
         )
+    flat = image.transpose(0, 1).reshape(image.shape[1], -1)
+    parts = strips(points)
+    if len(parts) == 1 or (torch.is_grad_enabled() and (image.requires_grad or points.requires_grad)):
+        return _sample(image, flat, points, mode, outside)
+    values = image.new_empty(*image.shape[:2], *points.shape[2:])
+    for rows in parts:
+        values[:, :, rows] = _sample(image, flat, points[:, :, rows], mode, outside)
+    return values
+
+
+def _sample(image: Tensor, flat: Tensor, points: Tensor, mode: str, outside: str) -> Tensor:
+    """:func:`sample` with the image's pixels in ``flat``, (C, B h w)."""
     batch, channels, height, width = image.shape
     y, x = points[:, 0].clamp(0, height - 1), points[:, 1].clamp(0, width - 1)
     if mode == "nearest":
@@ -48,7 +73,6 @@ def sample(image: Tensor, points: Tensor, *, mode: str = "bilinear", outside: st
     if batch > 1:
         start = torch.arange(batch, dtype=torch.int32, device=image.device) * (height * width)
         index += start.view(-1, 1, 1)
-    flat = image.transpose(0, 1).reshape(channels, -1)
 
     def corner(offset: int) -> Tensor:
         values = flat[:, offset:].index_select(1, index.view(-1))
@@ -131,12 +155,20 @@ def invert(field: Tensor, points: Tensor | None = None, *, iterations: int = 25)
     goal = pixel_grid(field).expand_as(field) if points is None else points
     slopes = [torch.gradient(field, dim=axis)[0] for axis in (-2, -1)]
     table = torch.cat([field, *slopes], 1)
+    inverse, residual = torch.empty_like(goal), torch.empty_like(goal[:, 0])
+    for rows in strips(goal):
+        inverse[:, :, rows], residual[:, rows] = _invert(table, goal[:, :, rows], iterations)
+    return inverse, residual
+
+
+def _invert(table: Tensor, goal: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """:func:`invert` with the field and its slopes along rows and columns in ``table``, (B, 6, h, w)."""
 
     def look(origin: Tensor) -> tuple[Tensor, Tensor]:
         at = sample(table, origin)
         return origin + at[:, :2] - goal, at[:, 2:]
 
-    origin = goal - sample(field, goal)
+    origin = goal - sample(table[:, :2], goal)
     rest, slope = look(origin)
     share = torch.ones_like(rest[:, :1])
     for _ in range(iterations):
@@ -159,8 +191,15 @@ def jacobian_determinant(field: Tensor) -> Tensor:
     1 keeps areas, 2 doubles them, <= 0 folds. Central differences, one-sided at the rim. It does not depend on the
     pixels' spacing, since both the vectors and the distances scale alike along each axis.
     """
-    dy, dx = (torch.gradient(field, dim=axis)[0] for axis in (-2, -1))
-    return (1 + dy[:, 0]) * (1 + dx[:, 1]) - dy[:, 1] * dx[:, 0]
+
+    def part(rows: slice) -> Tensor:
+        top = max(rows.start - 1, 0)  # with a row more on either side, for the differences
+        dy, dx = (torch.gradient(field[:, :, top : rows.stop + 1], dim=axis)[0] for axis in (-2, -1))
+        determinant = (1 + dy[:, 0]) * (1 + dx[:, 1]) - dy[:, 1] * dx[:, 0]
+        return determinant[:, rows.start - top :][:, : rows.stop - rows.start]
+
+    parts = [part(rows) for rows in strips(field)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def resize(field: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.testing import assert_close
 
+from cnnreg import fields
+from cnnreg.affine import Affine
 from cnnreg.errors import ShapeError
 from cnnreg.fields import compose, inside, invert, jacobian_determinant, pixel_grid, resize, sample, warp
 
@@ -61,6 +63,24 @@ def test_sampling_agrees_with_scipy_everywhere():
     ours = sample(image, points)[0, 0].numpy()
     theirs = map_coordinates(image[0, 0].numpy(), points[0].numpy(), order=1, mode="nearest")
     np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize("strip", [1, 100, 1000])
+def test_strips_change_no_bit(strip, monkeypatch):
+    """Sampling, determinant, inverse and affine maps: as if all rows were done at once."""
+    images, field = textured(2, 3, 31, 53), textured(2, 2, 31, 53, seed=1) * 6 - 3
+    affine = Affine(np.array([[0.9, 0.2], [-0.3, 1.1]]), np.array([4.0, 30.0]))
+
+    def everything():
+        points = pixel_grid(field) + 5 * field
+        yield from (
+            sample(images, points, mode=m, outside=o) for m in ("bilinear", "nearest") for o in ("border", "zero")
+        )
+        yield from (jacobian_determinant(field), affine.carry(field), *invert(field * 0.1))
+
+    whole = list(everything())
+    monkeypatch.setattr(fields, "STRIP", strip)
+    assert all(torch.equal(a, b) for a, b in zip(everything(), whole, strict=True))
 
 
 def test_each_image_of_a_batch_is_sampled_at_its_own_points():
