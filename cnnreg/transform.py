@@ -12,9 +12,12 @@ from cnnreg import fields
 from cnnreg.image import Grid, Image, index_map
 
 
-def source_points(field: Tensor, grid: Grid, source: Grid) -> Tensor:
-    """Where each pixel of ``grid`` comes from: p + field(p), in pixels of ``source``, (1, 2, H, W)."""
-    points = fields.pixel_grid(field) + field
+def source_points(field: Tensor, grid: Grid, source: Grid, *, top: int = 0) -> Tensor:
+    """Where each pixel of ``grid`` comes from: p + field(p), in pixels of ``source``, (1, 2, H, W).
+
+    ``top`` is the first row of ``field`` where it is a part of one.
+    """
+    points = fields.pixel_grid(field, top=top) + field
     if grid == source:
         return points
     matrix, offset = (torch.from_numpy(a).to(points) for a in index_map(grid, source))
@@ -53,24 +56,34 @@ def warp_image(image: Image, field: Tensor, grid: Grid, *, labels: bool = False)
     """Resample ``image``, once, onto ``grid`` through ``field`` (1, 2, H, W): own type, range and channels.
 
     Pixels that come from outside the image are 0, as in ITK. ``labels`` takes the nearest pixel and makes no new value.
+    Strip by strip: what a large image takes besides the result does not grow with it.
     """
     dtype = image.pixels.dtype
-    planes = np.moveaxis(np.atleast_3d(image.pixels), 2, 0)[None]
+    pixels = np.empty((*grid.size, *image.pixels.shape[2:]), dtype)
     # float32 holds 16-bit pixels exactly; wider types are sampled in float64, whole labels as integers.
-    if labels and dtype.kind in "iu":
-        tensor = torch.from_numpy(planes.astype(np.int64))
-    else:
-        tensor = torch.from_numpy(
-            planes.astype(np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64)
-        )
-    points = source_points(field.cpu(), grid, image.grid)
-    warped = fields.sample(tensor, points, mode="nearest" if labels else "bilinear", outside="zero")
-    values = np.moveaxis(warped[0].numpy(), 0, 2)
-    if dtype.kind in "iu" and not labels:
-        limits = np.iinfo(dtype)
-        values = np.rint(values).clip(limits.min, limits.max)
-    pixels = values.astype(dtype).reshape(*grid.size, *image.pixels.shape[2:])
+    exact = np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64
+    working = np.int64 if labels and dtype.kind in "iu" else exact
+    for rows in fields.strips(field):
+        points = source_points(field[:, :, rows].cpu(), grid, image.grid, top=rows.start)
+        part, points = _cut(np.atleast_3d(image.pixels), points)
+        tensor = torch.from_numpy(np.moveaxis(part, 2, 0)[None].astype(working))
+        warped = fields.sample(tensor, points, mode="nearest" if labels else "bilinear", outside="zero")
+        values = np.moveaxis(warped[0].numpy(), 0, 2)
+        if dtype.kind in "iu" and not labels:
+            limits = np.iinfo(dtype)
+            values = np.rint(values).clip(limits.min, limits.max)
+        pixels[rows] = values.astype(dtype).reshape(pixels[rows].shape)
     return Image(pixels, grid, image.format, image.suffix)
+
+
+def _cut(pixels: NDArray[Any], points: Tensor) -> tuple[NDArray[Any], Tensor]:
+    """The part of ``pixels`` (h, w, C) that ``points`` (1, 2, H, W) fall on, at least 2 x 2, and the points in it."""
+    corner, cut = [], []
+    for axis, side in zip(points[0], pixels.shape, strict=False):
+        low, high = (int(end.clamp(0, side - 1)) for end in torch.aminmax(axis))
+        corner.append(min(low, side - 2))
+        cut.append(slice(corner[-1], high + 2))  # interpolation looks at the pixel after, too
+    return pixels[tuple(cut)], points - points.new_tensor(corner).view(1, 2, 1, 1)
 
 
 def warp_labels(labels: NDArray[np.int64], labels_grid: Grid, field: Tensor, grid: Grid) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageOps
 
+from cnnreg import fields
 from cnnreg.errors import ImageError, OutputError
 from cnnreg.image import Grid, Image, luminance, read_field, read_image, suffix_for, write_field, write_image
 from cnnreg.transform import warp_image
@@ -518,6 +519,26 @@ def test_warped_image_has_the_moving_images_type_and_channels(
     image = read_image(tmp_path / name)
     warped = warp_image(image, torch.zeros(1, 2, *SIZE), image.grid)
     assert_same(warped.pixels, expected)
+
+
+@pytest.mark.parametrize("length", [3.0, 200.0], ids=["near", "far"])
+@pytest.mark.parametrize("source", [Grid((57, 44)), MOVING_GRIDS["other grid"]], ids=["plain", "other grid"])
+@pytest.mark.parametrize("labels", [False, True], ids=["image", "labels"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "f4", "f8"])
+def test_warping_in_strips_changes_no_bit(
+    dtype: str, source: Grid, length: float, *, labels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grey and colour, strips that fall inside, partly or wholly outside: as if all were done at once."""
+    field = torch.from_numpy(smooth_field(length=length))[None]
+    grid = OBLIQUE if source.unit == "mm" else Grid(SIZE)
+    for channels in ((), (3,)):
+        pixels = (np.random.default_rng(1).random((*source.size, *channels)) * 250).astype(dtype)
+        whole = warp_image(Image(pixels, source), field, grid, labels=labels).pixels
+        assert (whole == 0).any()
+        for strip in (1, 5 * SIZE[1], 20 * SIZE[1]):
+            monkeypatch.setattr(fields, "STRIP", strip)
+            assert_same(warp_image(Image(pixels, source), field, grid, labels=labels).pixels, whole)
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4"])
