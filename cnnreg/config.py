@@ -142,6 +142,7 @@ class RefinementConfig(Section):
         "lncc (local correlation), ncc (global), mse, mi (mutual information), mind, or auto (lncc or mind)",
         ("auto", "lncc", "ncc", "mse", "mi", "mind"),
     )
+    max_size: int = _number(2048, "the field is refined on at most this many pixels along the longer side", low=64)
     window: int = _number(20, "side of the windows of the local correlation", low=3)
     floor: float = _number(5e-4, "added to each window's variance, of intensities in [0, 1]", low=1e-8)
     edges: float = _number(0.3, "weight of the edges (gradient magnitude) beside the intensities", high=1)

@@ -30,7 +30,7 @@ def draw_registration(
     outlines: tuple[Array, Array, Array] | None,
     heading: str,
     caption: list[str],
-    energies: Sequence[tuple[float, int]] = (),
+    energies: Sequence[tuple[float, float]] = (),
 ) -> PILImage.Image:
     """Nine panels: images, overlays and grid, differences and Jacobian; below them the energy by iteration.
 
@@ -103,7 +103,7 @@ def _enlarged(pixels: Array) -> Array:
 
 
 def sheet_of(
-    panels: list[tuple[str, Array]], heading: str, caption: list[str], energies: Sequence[tuple[float, int]] = ()
+    panels: list[tuple[str, Array]], heading: str, caption: list[str], energies: Sequence[tuple[float, float]] = ()
 ) -> PILImage.Image:
     """Panels (H, W, 3) of one size, three in a row, with the energy by iteration below them."""
     height, width = panels[0][1].shape[:2]
@@ -136,7 +136,7 @@ def sheet_of(
     return sheet
 
 
-def _curve(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], energies: Sequence[tuple[float, int]]) -> None:
+def _curve(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], energies: Sequence[tuple[float, float]]) -> None:
     """The energy by iteration, each resolution level on a scale of its own: energies of two levels do not compare."""
     left, top, right, bottom = box
     small = ImageFont.load_default(13)
@@ -152,7 +152,7 @@ def _curve(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], energies: 
         edge = left + (right - left) * start / len(energies)
         draw.line(((edge, top), (edge, bottom)), fill=MUTED)
         draw.line(points, fill=CURVE_INK, width=2) if len(points) > 1 else draw.circle(points[0], 2, fill=CURVE_INK)
-        name = f"1/{level}" if level > 1 else "full size"
+        name = f"1/{level:.3g}" if level > 1 else "full size"
         ends = f"{values[0]:.3f} to {values[-1]:.3f}" if len(values) > 1 else f"{values[0]:.3f}"
         width = (right - left) * len(values) / len(energies)
         title = next((t for t in (f"{name}: {ends}", name) if draw.textlength(t, font=small) < width - 8), "")

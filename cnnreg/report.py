@@ -168,7 +168,7 @@ def picture(result: Registration) -> Any:
             f"initial alignment: {result.initial.how}",
             summary(result.measures),
         ],
-        energies=[(terms["total"], int(terms.get("level", 1))) for terms in result.one_shot.history]
+        energies=[(terms["total"], terms.get("level", 1.0)) for terms in result.one_shot.history]
         if result.one_shot
         else [],
     )

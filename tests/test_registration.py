@@ -11,7 +11,8 @@ from PIL import Image as PILImage
 
 from cnnreg.config import Config
 from cnnreg.dataset import PairFiles
-from cnnreg.image import read_image
+from cnnreg.fields import pixel_grid, warp
+from cnnreg.image import read_field, read_image
 from cnnreg.modelstore import load_model
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
@@ -149,6 +150,32 @@ def test_geometry_of_fixed_and_type_of_moving(cli, tiny_model, tmp_path):
     difference = np.abs(sitk.GetArrayFromImage(warped) - theirs)[1:-1, 1:-1]
     assert np.quantile(difference, 0.99) <= 2
     assert (sitk.GetArrayFromImage(warped) == 0).any()  # what lies outside the moving image
+
+
+def test_refinement_of_large_images_is_bounded(cli, tmp_path):
+    """max_size = 128: the field of a smaller pair at full size, without folds; at the images' size it does nothing."""
+    size = (300, 400)
+    moving = torch.from_numpy(smooth_image(size, scale=6))[None, None]
+    y, x = pixel_grid(moving)[0]
+    truth = torch.stack([6 * torch.sin(x / 50), 5 * torch.cos(y / 40)])[None]
+    pair = (
+        write_png(tmp_path / "f.png", warp(moving, truth)[0, 0].numpy()),
+        write_png(tmp_path / "m.png", moving[0, 0].numpy()),
+    )
+    reports, found = {}, {}
+    for side in (128, 400, 2048):
+        (tmp_path / "p.toml").write_text(f"[refinement]\nmax_size = {side}\n")
+        folder = tmp_path / str(side)
+        reports[side] = run(cli, folder, *pair, "none", "--adapt", 50, "-p", tmp_path / "p.toml")
+        found[side] = torch.from_numpy(read_field(folder / "field.mha")[0])[None]
+    report, inner = reports[128], (..., slice(16, -16), slice(16, -16))
+    assert found[128].shape == truth.shape
+    assert (found[128] - truth)[inner].norm(dim=1).mean() < 0.25 * truth[inner].norm(dim=1).mean()
+    assert report["metrics"]["adaptation"]["ncc"] > report["metrics"]["before"]["ncc"]
+    assert report["metrics"]["adaptation"]["folding_percent"] == 0
+    assert min(entry["level"] for entry in report["adaptation"]["history"]) == 400 / 128
+    assert torch.equal(found[400], found[2048])
+    assert min(entry["level"] for entry in reports[2048]["adaptation"]["history"]) == 1
 
 
 def test_colour_is_warped_by_one_field(cli, tiny_model, tmp_path):

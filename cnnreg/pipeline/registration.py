@@ -157,24 +157,30 @@ def _refine_field(
     on_step: Watch,
     device: str,
 ) -> OneShot:
-    """At the images' own size, whatever the network saw."""
-    starts = {} if prediction is None else {"network": prediction.to(device)}
+    """At the images' own size up to ``refinement.max_size``, whatever the network saw."""
+    steps, most, size = config.adaptation.steps, config.refinement.max_size, pair.fixed.grid.size
+    fixed, moving = (shrink(image, most).to(device) for image in (pair.fixed_input, pair.moving_input))
+    mask = None if pair.mask is None else (shrink(pair.mask, most) > 0.99).to(fixed)  # all that a pixel covers
+    low = fixed.shape[2], fixed.shape[3]
+    starts = {} if prediction is None else {"network": resize(prediction, low).to(device)}
+    points = None
+    if landmarks and config.refinement.landmarks:
+        factor = torch.tensor(low) / torch.tensor(size)
+        on_fixed = torch.from_numpy(landmarks[0]), torch.from_numpy(pair.before_initial(landmarks[1]))
+        points = (on_fixed[0] + 0.5) * factor - 0.5, (on_fixed[1] + 0.5) * factor - 0.5
 
     def tell(done: int, energy: Tensor) -> None:  # a GPU is not made to wait for a number to show
         on_step(done, {"total": energy.mean().item()} if device == "cpu" else {})
 
-    steps = config.adaptation.steps
-    images = pair.fixed_input.to(device), pair.moving_input.to(device)
-    mask = None if pair.mask is None else pair.mask.to(device)
-    points = None
-    if landmarks and config.refinement.landmarks:
-        points = torch.from_numpy(landmarks[0]), torch.from_numpy(pair.before_initial(landmarks[1]))
-    refined = refine(*images, starts, steps=steps, config=config.refinement, mask=mask, landmarks=points, on_step=tell)
-    energies = refined.energies[:, 0].tolist()
+    refined = refine(
+        fixed, moving, starts, steps=steps, config=config.refinement, mask=mask, landmarks=points, on_step=tell
+    )
+    shrunk = max(size) / max(low)
     history: list[Terms] = [
-        {"total": energy, "level": float(level)} for energy, level in zip(energies, refined.levels, strict=True)
+        {"total": energy, "level": level * shrunk}
+        for energy, level in zip(refined.energies[:, 0].tolist(), refined.levels, strict=True)
     ]
-    return OneShot(refined.field.cpu(), refined.start[0], steps, history, refined.similarity)
+    return OneShot(resize(refined.field.cpu(), size), refined.start[0], steps, history, refined.similarity)
 
 
 def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:
