@@ -155,8 +155,10 @@ def index_map(fixed: Grid, moving: Grid) -> tuple[NDArray[np.float64], NDArray[n
 
 def write_field(field: NDArray[np.floating[Any]], grid: Grid, path: Path) -> None:
     """Write a field (2, H, W) in pixels (row, column) as an ITK displacement field: physical units, (x, y), float64."""
-    vectors = np.einsum("ij,jhw->hwi", grid.matrix, field[::-1].astype(np.float64))
-    _write(sitk.GetImageFromArray(np.ascontiguousarray(vectors), isVector=True), grid, path)
+    vectors = np.empty((*field.shape[1:], 2))
+    for row, along in enumerate(np.moveaxis(field[::-1], 1, 0)):  # large fields are not copied to float64 as a whole
+        vectors[row] = np.einsum("ij,jw->wi", grid.matrix, along.astype(np.float64))
+    _write(sitk.GetImageFromArray(vectors, isVector=True), grid, path)
 
 
 def read_field(path: Path) -> tuple[NDArray[np.float32], Grid]:

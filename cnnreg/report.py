@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from cnnreg.fields import jacobian_determinant, sample
+from cnnreg.dataset import Labels
+from cnnreg.fields import jacobian_determinant, resize, sample
 from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.image import suffix_for, write_field, write_image
 from cnnreg.initial import Initial
@@ -16,10 +18,11 @@ from cnnreg.picture import draw_registration
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.system import versions
 from cnnreg.tables import summary
-from cnnreg.transform import source_points, warp_labels
+from cnnreg.transform import shrink, source_points, warp_labels
 from cnnreg.transformfile import write_affine
 
 SCHEMA_VERSION = 1
+DRAWN = 1360  # pixels of the longer side from which the picture is drawn: four times those of a panel
 FIELD, INVERSE, AFFINE = "field.mha", "inverse.mha", "affine.tfm"
 REPORT, PICTURE = "report.json", "report.png"
 RESULTS = (FIELD, INVERSE, AFFINE, REPORT, PICTURE, "warped.*")
@@ -146,21 +149,25 @@ def how(result: Registration) -> str:
 
 
 def picture(result: Registration) -> Any:
-    """The nine panels of :func:`cnnreg.picture.draw_registration` for a result."""
+    """The nine panels of :func:`cnnreg.picture.draw_registration` for a result; large images are shrunk first."""
     pair, field, grid = result.pair, result.field, result.pair.fixed.grid
     identity = torch.zeros_like(field)
+    jacobian = shrink(jacobian_determinant(field)[None], DRAWN)
+    size = (jacobian.shape[2], jacobian.shape[3])
     outlines = None
     if pair.seg_fixed is not None and pair.seg_moving is not None:
         before, after = (warp_labels(pair.seg_moving, pair.moving.grid, f, grid) for f in (identity, field))
-        outlines = (pair.seg_fixed, before, after)
-    moving, warped = (sample(pair.moving_own, source_points(f, grid, pair.moving.grid)) for f in (identity, field))
+        outlines = _drawn(pair.seg_fixed, size), _drawn(before, size), _drawn(after, size)
+    moving, warped = (
+        shrink(sample(pair.moving_own, source_points(f, grid, pair.moving.grid)), DRAWN) for f in (identity, field)
+    )
     width, height = grid.size[::-1]
     return draw_registration(
-        fixed=pair.fixed_input[0, 0].numpy(),
+        fixed=shrink(pair.fixed_input, DRAWN)[0, 0].numpy(),
         moving=moving[0, 0].numpy(),
         warped=warped[0, 0].numpy(),
-        field=field[0].numpy(),
-        jacobian=jacobian_determinant(field)[0].numpy(),
+        field=resize(field, size)[0].numpy(),
+        jacobian=jacobian[0, 0].numpy(),
         outlines=outlines,
         heading=f"{result.request.files.moving.name} laid onto {result.request.files.fixed.name}",
         caption=[
@@ -172,3 +179,9 @@ def picture(result: Registration) -> Any:
         if result.one_shot
         else [],
     )
+
+
+def _drawn(labels: Labels, size: tuple[int, int]) -> Labels:
+    """A label map with ``size`` pixels, the nearest of its own."""
+    rows, columns = (((np.arange(n) + 0.5) * side / n).astype(int) for n, side in zip(size, labels.shape, strict=True))
+    return labels[rows[:, None], columns]
