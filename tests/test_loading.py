@@ -185,6 +185,20 @@ def test_landmarks_pull_through_an_initial_alignment(run, tmp_path):
         assert errors[1] < 0.5 < errors[0]
 
 
+def test_landmarks_pull_on_a_reduced_size(run, tmp_path):
+    """The field is moved on half the pixels; points are met in those of the image."""
+    rng = np.random.default_rng(1)
+    files = [write_png(tmp_path / f"{n}.png", rng.random((140, 128))) for n in "fm"]
+    tables = []
+    for name, points in (("f", [(40, 35), (90, 100), (70, 60)]), ("m", [(46, 31), (84, 108), (72, 66)])):
+        tables.append(tmp_path / f"{name}.csv")
+        tables[-1].write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in points))
+    points = ["--points-fixed", tables[0], "--points-moving", tables[1], "--landmark-weight", 10]
+    report = run(*files, "--init", "none", *points, "--adapt", 50, "--max-size", 70)
+    assert report["metrics"]["adaptation"]["landmarks"]["tre_px"] < 0.5
+    assert min(step["level"] for step in report["adaptation"]["history"]) == 2
+
+
 def test_a_landmark_weight_without_effect(refused, pair_files, tmp_path):
     assert "no effect without landmarks" in refused(*pair_files, "--landmark-weight", 1)
     table = tmp_path / "p.csv"

@@ -18,7 +18,7 @@ from cnnreg.network import RegistrationNetwork
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.refinement import refine
-from cnnreg.transform import antialiased, invert_field, warp_image
+from cnnreg.transform import antialiased, invert_field, shrink, warp_image
 from cnnreg.watching import unwatched
 
 
