@@ -223,7 +223,8 @@ def intensity_window(pixels: NDArray[Any], config: InputConfig, *, name: str = "
     if (config.low, config.high) == (0, 100):
         low, high = values.min(), values.max()
     else:
-        low, high = np.percentile(values.astype(np.float64), [config.low, config.high])
+        exact = values if values.dtype.kind in "iu" else values.astype(np.float64)
+        low, high = np.percentile(exact, [config.low, config.high])
     if low == high:  # a small bright object on a flat ground: no percentile reaches it
         low, high = values.min(), values.max()
     if low == high:
@@ -233,10 +234,13 @@ def intensity_window(pixels: NDArray[Any], config: InputConfig, *, name: str = "
 
 def rescale(pixels: NDArray[Any], window: Window) -> NDArray[np.float32]:
     """Luminance scaled so that ``window`` becomes 0 and 1; values beyond are clipped."""
-    values = luminance(pixels).astype(np.float64)
-    values -= window[0]
-    values /= window[1] - window[0]
-    return np.clip(values, 0, 1, out=values).astype(np.float32)
+    result = np.empty(pixels.shape[:2], np.float32)
+    for rows in fields.strips(torch.from_numpy(result)[None, None]):  # in float64, of large images a part at a time
+        values = luminance(pixels[rows]).astype(np.float64)
+        values -= window[0]
+        values /= window[1] - window[0]
+        result[rows] = np.clip(values, 0, 1, out=values)
+    return result
 
 
 def read_labels(path: Path, grid: Grid, *, slice_index: int | None = None) -> Labels:

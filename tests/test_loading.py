@@ -1,6 +1,7 @@
 """What a person says about files that the files do not: spacing, intensities, physical landmarks, a field to begin."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 
 from cnnreg.affine import Affine, Displacement
 from cnnreg.fields import compose
-from cnnreg.image import Grid, read_field, read_image, write_field
+from cnnreg.image import Grid, Image, read_field, read_image, write_field
+from cnnreg.pipeline.forecast import forecast
 from cnnreg.transform import move_points, regrid
 from tests.conftest import smooth_image, smooth_pair, write_itk, write_png
 
@@ -260,3 +262,34 @@ def test_a_file_that_is_neither(refused, pair_files, tmp_path):
     assert "no displacement field" in refused(
         *pair_files, "--init", write_itk(tmp_path / "x.mha", smooth_image().astype(np.float32))
     )
+
+
+# --- what it will take
+
+
+def test_what_large_images_will_take_is_told(tmp_path):
+    """More pixels take more of both; a smaller --max-size less; small images are not worth a word."""
+
+    def of(height, width, *, steps=50, max_size=2048, channels=()):
+        image = Image(np.broadcast_to(np.uint8(0), (height, width, *channels)), Grid((height, width)))
+        return forecast(image, image, steps=steps, max_size=max_size, device="cpu")
+
+    small, large, reduced = of(256, 300), of(4096, 4096), of(4096, 4096, max_size=1024)
+    assert not small.notable
+    assert large.notable
+    assert (large.size, reduced.size) == ((2048, 2048), (1024, 1024))
+    assert small.seconds < reduced.seconds < large.seconds
+    assert small.memory < reduced.memory <= large.memory < of(4096, 4096, channels=(3,)).memory * 1.01
+    assert 1.8 * 2**30 < large.memory < 3 * 2**30  # measured: 2.2
+    assert "4096" not in str(large)
+    assert "of memory; the field is moved on 2048 x 2048 pixels" in str(large)
+    assert "more than the 1.0 GB of this machine" in str(replace(large, available=2**30))
+
+
+def test_the_forecast_goes_to_standard_error(cli, pair_files, tmp_path, monkeypatch):
+    monkeypatch.setattr("cnnreg.pipeline.forecast.LARGE", 0)
+    arguments = ["register", *pair_files, "--model", "none", "-a", 2, "--init", "none"]
+    ended = cli(*arguments, "-o", tmp_path / "a")
+    assert ended.err.startswith("note: this takes about")
+    assert "this takes" not in ended.out
+    assert cli(*arguments, "-o", tmp_path / "b", "--quiet").err == ""

@@ -15,6 +15,11 @@ def error(sentence: str) -> None:
     print(f"{red}error:{plain} {line}", file=sys.stderr)
 
 
+def note(sentence: str) -> None:
+    """One line on standard error that is no error."""
+    print(f"note: {sentence}", file=sys.stderr)
+
+
 def say(text: str) -> None:
     """A line of the result."""
     print(text)

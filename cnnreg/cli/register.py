@@ -11,6 +11,7 @@ from cnnreg.cli import console, options
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
+    from cnnreg.pipeline.forecast import Forecast
     from cnnreg.pipeline.registration import Registration
 
 
@@ -100,8 +101,13 @@ def register(
         spacings=options.two(spacing, moving_spacing, "--spacing"),
         windows=options.two(window, moving_window, "--window", rising=True),
     )
+
+    def foretell(forecast: "Forecast") -> None:
+        if forecast.notable and not quiet:
+            console.note(str(forecast))
+
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
-        result = run(request, setup, inverse=inverse, on_step=on_step)
+        result = run(request, setup, inverse=inverse, on_forecast=foretell, on_step=on_step)
     written = write_registration(result, folder, command=sys.argv)
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())

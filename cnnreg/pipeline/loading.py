@@ -1,5 +1,6 @@
 """From files, and what their user says about them, to a pair of images that is ready to be registered."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from cnnreg.initial import Initial, find_initial, given_alignment
 from cnnreg.pipeline.setup import Stopwatch
 from cnnreg.transform import regrid
 from cnnreg.transformfile import is_affine, read_affine
+from cnnreg.watching import unwatched
 
 Spacing = tuple[float, float]  # (x, y) in mm
 
@@ -47,8 +49,13 @@ class Request:
     windows: tuple[Window | None, Window | None] = (None, None)  # instead of the configuration's percentiles
 
 
-def load_aligned(request: Request, config: Config, watch: Stopwatch) -> tuple[Pair, Initial]:
-    """Read two images, find their initial alignment, and bring them to one grid by it."""
+def load_aligned(
+    request: Request, config: Config, watch: Stopwatch, *, on_read: Callable[[Image, Image], None] = unwatched
+) -> tuple[Pair, Initial]:
+    """Read two images, find their initial alignment, and bring them to one grid by it.
+
+    ``on_read`` is shown the images before any long work.
+    """
     paths = request.files.fixed, request.files.moving
     names = str(paths[0]), str(paths[1])
     with watch("read"):
@@ -58,6 +65,7 @@ def load_aligned(request: Request, config: Config, watch: Stopwatch) -> tuple[Pa
             request.windows[1] or intensity_window(moving.pixels, config.input, name=names[1]),
         )
         regions = (_region(request, 0, fixed), _region(request, 1, moving))
+    on_read(fixed, moving)
     with watch("align"):
         initial = _initial(request, config, (fixed, moving), windows, regions)
     with watch("read"):

@@ -1,5 +1,6 @@
 """``cnnreg register``: two image files in, a registered pair out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +16,7 @@ from cnnreg.image import Image
 from cnnreg.initial import Initial
 from cnnreg.modelstore import Model
 from cnnreg.network import RegistrationNetwork
+from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.refinement import refine
@@ -63,16 +65,28 @@ class Registration:
     seconds: dict[str, float]
 
 
-def register(request: Request, setup: Setup, *, inverse: bool = False, on_step: Watch = unwatched) -> Registration:
+def register(
+    request: Request,
+    setup: Setup,
+    *,
+    inverse: bool = False,
+    on_forecast: Callable[[Forecast], None] = unwatched,
+    on_step: Watch = unwatched,
+) -> Registration:
     """Align, predict with the network, adapt prediction or network to the pair if asked to, warp once, measure.
 
-    With ``inverse`` the way back, too.
+    With ``inverse`` the way back, too. ``on_forecast`` is told what is to be expected, before any long work.
     """
     watch = Stopwatch()
     device, threads = resolve_device(setup.device), use_threads(setup.threads)
     with watch("model"):
         model, config = load(setup)
-    pair, initial = load_aligned(request, config, watch)
+
+    def foretell(fixed: Image, moving: Image) -> None:
+        steps = 0 if config.adaptation.target == "weights" else config.adaptation.steps  # weights see small images
+        on_forecast(forecast(fixed, moving, steps=steps, max_size=config.refinement.max_size, device=device))
+
+    pair, initial = load_aligned(request, config, watch, on_read=foretell)
     landmarks = None
     if request.points:
         grids = (pair.fixed.grid, pair.moving.grid) if request.physical else None
