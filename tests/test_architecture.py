@@ -38,6 +38,7 @@ RANKS = {
     "dataset": 5,
     "mirroring": 6,
     "affine": 2,
+    "padding": 2,
     "filters": 1,
     "measures": 1,
     "landmarks": 2,
