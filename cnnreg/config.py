@@ -81,6 +81,11 @@ class AlignmentConfig(Section):
         "auto (only where needed), none, center, moments, rigid, similarity or affine (always searched)",
         ("auto", "none", "center", "moments", "rigid", "similarity", "affine"),
     )
+    padding: str = _choice(
+        "keep",
+        "auto (frames, bars and filled corners do not count, here and in the steps on the field) or keep",
+        ("auto", "keep"),
+    )
 
 
 @dataclass(frozen=True)

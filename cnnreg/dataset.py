@@ -4,7 +4,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,12 @@ from cnnreg.affine import Affine, Displacement
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, TableError
 from cnnreg.fields import inside
-from cnnreg.image import MIN_SIZE, Grid, Image, index_map, luminance, read_image
+from cnnreg.image import MIN_SIZE, Grid, Image, index_map, read_image
+from cnnreg.intensities import Window, normalise
 from cnnreg.transform import antialiased, source_points, warp_labels
 
 Labels = NDArray[np.int64]  # (H, W)
 Points = NDArray[np.float64]  # (N, 2), row and column in pixels
-Window = tuple[float, float]  # the intensities that become 0 and 1
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,11 @@ class Pair:
     seg_moving: Labels | None = None  # on the moving image's own grid
     initial: Affine | Displacement | None = None  # of fixed pixels, from where their files put the images
     mask: Tensor | None = None  # (1, 1, H, W), 1 where both images are seen; None: everywhere
-    windows: tuple[Window, Window] | None = None  # of the fixed and of the moving image
+    windows: tuple[Window, Window] | None = None  # of the fixed and of the moving image, where they are to be told
+    padding: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # share of either image that was found to show nothing
 
     def total(self, field: Tensor) -> Tensor:
         """A field (1, 2, H, W) between the images as they were aligned, from the fixed to the moving image itself."""
@@ -135,18 +138,15 @@ def make_pair(
     *,
     initial: Affine | Displacement | None = None,
     regions: tuple[NDArray[np.bool_] | None, ...] = (None, None),
-    windows: tuple[Window, Window] | None = None,
+    inputs: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     names: tuple[str, str] = ("fixed", "moving"),
 ) -> Pair:
     """Bring two images to [0, 1] and onto the fixed image's grid; ``names`` are for the errors.
 
     ``initial`` is a map of the fixed image's pixels that comes before the way to the moving image. ``regions``, of the
-    fixed and of the moving image, say where they count, (H, W) and (h, w). ``windows`` are the intensities that become
-    0 and 1, by default those of :func:`intensity_window`.
+    fixed and of the moving image, say where they count, (H, W) and (h, w). ``inputs`` are the intensities in [0, 1] if
+    they are known already.
     """
-    if windows is None:
-        a, b = (intensity_window(i.pixels, config, name=n) for i, n in zip((fixed, moving), names, strict=True))
-        windows = a, b
     identity = torch.zeros(1, 2, *fixed.grid.size)
     field = initial.carry(identity) if initial else identity
     points = source_points(field, fixed.grid, moving.grid)
@@ -157,7 +157,8 @@ def make_pair(
             f"{moving.grid.origin}, spacings {fixed.grid.spacing} and {moving.grid.spacing}; correct their headers, "
             f"or let --init affine find where they belong"
         )
-    inputs = [rescale(image.pixels, window) for image, window in zip((fixed, moving), windows, strict=True)]
+    if inputs is None:
+        inputs = normalise(fixed.pixels, config, name=names[0]), normalise(moving.pixels, config, name=names[1])
     own = antialiased(inputs[1], moving.grid, fixed.grid, initial.size if initial else 1.0)
     on_fixed = fields.sample(own, points) if initial or fixed.grid != moving.grid else own
     if regions[0] is not None:
@@ -168,7 +169,7 @@ def make_pair(
         raise ImageError(f"the masks of {names[0]} and {names[1]} have no pixel in common; check them, or --init")
     mask = None if seen.all() else seen[:, None].float()
     fixed_input = torch.from_numpy(inputs[0])[None, None]
-    return Pair(fixed, moving, fixed_input, on_fixed, own, initial=initial, mask=mask, windows=windows)
+    return Pair(fixed, moving, fixed_input, on_fixed, own, initial=initial, mask=mask)
 
 
 def at_size(pair: Pair, size: int) -> Pair:
@@ -210,37 +211,6 @@ def read_intensities(
     if bad:
         raise ImageError(f"{path} holds NaN or infinity at {bad} pixels; replace them by finite values")
     return image
-
-
-def normalise(pixels: NDArray[Any], config: InputConfig, *, name: str = "image") -> NDArray[np.float32]:
-    """Luminance scaled so that the percentiles ``low`` and ``high`` become 0 and 1; values beyond are clipped."""
-    return rescale(pixels, intensity_window(pixels, config, name=name))
-
-
-def intensity_window(pixels: NDArray[Any], config: InputConfig, *, name: str = "image") -> Window:
-    """The luminances that the percentiles ``low`` and ``high`` stand for."""
-    values = luminance(pixels)
-    if (config.low, config.high) == (0, 100):
-        low, high = values.min(), values.max()
-    else:
-        exact = values if values.dtype.kind in "iu" else values.astype(np.float64)
-        low, high = np.percentile(exact, [config.low, config.high])
-    if low == high:  # a small bright object on a flat ground: no percentile reaches it
-        low, high = values.min(), values.max()
-    if low == high:
-        raise ImageError(f"{name} is constant ({low:g} everywhere): there is nothing to align")
-    return float(low), float(high)
-
-
-def rescale(pixels: NDArray[Any], window: Window) -> NDArray[np.float32]:
-    """Luminance scaled so that ``window`` becomes 0 and 1; values beyond are clipped."""
-    result = np.empty(pixels.shape[:2], np.float32)
-    for rows in fields.strips(torch.from_numpy(result)[None, None]):  # in float64, of large images a part at a time
-        values = luminance(pixels[rows]).astype(np.float64)
-        values -= window[0]
-        values /= window[1] - window[0]
-        result[rows] = np.clip(values, 0, 1, out=values)
-    return result
 
 
 def read_labels(path: Path, grid: Grid, *, slice_index: int | None = None) -> Labels:

@@ -100,6 +100,9 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
         "versions": versions(),
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
         "alignment": _describe_alignment(result.initial, config.alignment.init),
+        "padding_percent": {
+            name: 100 * share for name, share in zip(("fixed", "moving"), result.pair.padding, strict=True)
+        },
         "field": {"file": FIELD, "convention": FIELD_CONVENTION},
         **({"inverse": _describe_inverse(result.inverse)} if result.inverse else {}),
         "metrics": result.measures,

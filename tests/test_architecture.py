@@ -28,6 +28,7 @@ RANKS = {
     "objective": 2,
     "network": 2,
     "transform": 4,
+    "intensities": 4,
     "transformfile": 4,
     "exchange": 5,
     "strain": 4,

@@ -293,3 +293,60 @@ def test_the_forecast_goes_to_standard_error(cli, pair_files, tmp_path, monkeypa
     assert ended.err.startswith("note: this takes about")
     assert "this takes" not in ended.out
     assert cli(*arguments, "-o", tmp_path / "b", "--quiet").err == ""
+
+
+# --- padding
+
+
+@pytest.fixture
+def framed(tmp_path):
+    """A textured image and the same moved by (6, -9), each in a white frame of its own; and plain."""
+    image = smooth_image((150, 170), scale=2.5, seed=4)
+    moved = np.roll(image, (6, -9), (0, 1))
+
+    def write(name, values, width):
+        return write_png(tmp_path / f"{name}.png", np.pad(values, width, constant_values=1) if width else values)
+
+    return {
+        width: (write(f"f{width}", image[20:-20, 20:-20], width), write(f"m{width}", moved[20:-20, 20:-20], width))
+        for width in (0, 25)
+    }
+
+
+def test_a_frame_does_not_count(run, framed, tmp_path):
+    """Two frames at one place say that nothing moved; what is in them says how far."""
+    report = run(*framed[25], "-a", 50, name="auto")
+    assert all(15 < share < 70 for share in report["padding_percent"].values())
+    field, _ = read_field(tmp_path / "auto" / "field.mha")
+    assert field[:, 60:100, 70:110].mean((1, 2)).tolist() == pytest.approx([6, -9], abs=0.5)
+    kept = run(*framed[25], "-a", 50, "--padding", "keep", name="kept")
+    assert kept["padding_percent"] == {"fixed": 0, "moving": 0}
+
+
+def test_images_without_a_frame_are_whole(run, framed):
+    report = run(*framed[0], "--init", "none")
+    assert report["padding_percent"] == {"fixed": 0, "moving": 0}
+
+
+def test_a_mask_by_hand_goes_before(run, framed, tmp_path):
+    """And padding is mentioned on the terminal only where it was found by itself."""
+    mask = np.zeros((160, 180))
+    mask[40:120, 40:140] = 1
+    file = write_png(tmp_path / "mask.png", mask)
+    report = run(*framed[25], "--fixed-mask", file, "--moving-mask", file)
+    assert report["padding_percent"] == {"fixed": 0, "moving": 0}
+
+
+def test_padding_is_told(cli, framed, refused, tmp_path):
+    ended = cli("register", *framed[25], "-o", tmp_path / "t", "--model", "none", "-a", 5)
+    assert "note: padding left out of the comparison" in ended.out
+    assert "padding" in refused(*framed[25], "--padding", "maybe")
+
+
+def test_found_padding_does_not_keep_images_apart(run, tmp_path):
+    """The contents lie beside each other, but the images overlap: then all of them counts."""
+    fixed, moving = np.ones((120, 200)), np.ones((120, 200))
+    fixed[20:100, 10:90] = smooth_image((80, 80), scale=2)
+    moving[20:100, 110:190] = smooth_image((80, 80), scale=2, seed=9)
+    files = write_png(tmp_path / "f.png", fixed), write_png(tmp_path / "m.png", moving)
+    assert run(*files, "--init", "none")["padding_percent"] == {"fixed": 0, "moving": 0}

@@ -103,6 +103,12 @@ Percentiles = Annotated[
         show_default="the model's, or 0.5,99.5",
     ),
 ]
+Padding = Annotated[
+    str | None,
+    typer.Option(
+        "--padding", help="auto: frames, bars and filled corners do not count; or keep.", show_default="the preset's"
+    ),
+]
 MaxSize = Annotated[
     int | None,
     typer.Option(

@@ -44,6 +44,7 @@ def register(
     similarity: options.Similarity = None,
     fixed_mask: options.FixedMask = None,
     moving_mask: options.MovingMask = None,
+    padding: options.Padding = None,
     max_size: options.MaxSize = None,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back, inverse.mha, too.")] = False,
     device: options.Device = "auto",
@@ -65,8 +66,9 @@ def register(
     if not points and (physical or landmark_weight):
         raise UsageError(f"{'--physical' if physical else '--landmark-weight'} has no effect without landmarks")
     method, transform = options.initial(init)
+    treated: dict[str, dict[str, object]] = {"alignment": {} if padding is None else {"padding": padding}}
     field_changes = options.similarity(similarity), options.refinement(landmarks=landmark_weight, max_size=max_size)
-    changes = options.merged({"adaptation": {} if adapt is None else {"steps": adapt}}, method, *field_changes)
+    changes = options.merged({"adaptation": {} if adapt is None else {"steps": adapt}}, method, treated, *field_changes)
     from cnnreg.files import stem
 
     folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
@@ -178,8 +180,12 @@ def _show(result: "Registration", written: list[Path]) -> None:
 
 
 def _notes(result: "Registration") -> list[str]:
-    """What may surprise: images of different spacing, such as TIFFs that say 72 and 300 dpi."""
+    """What may surprise: images of different spacing, such as TIFFs that say 72 and 300 dpi; padding that was found."""
+    notes = []
     fixed, moving = (" x ".join(f"{s:g}" for s in i.grid.spacing) for i in (result.pair.fixed, result.pair.moving))
-    if fixed == moving:
-        return []
-    return [f"note: compared in physical space; fixed pixels measure {fixed}, moving pixels {moving}"]
+    if fixed != moving:
+        notes.append(f"note: compared in physical space; fixed pixels measure {fixed}, moving pixels {moving}")
+    if any(result.pair.padding):
+        shares = " and ".join(f"{100 * share:.0f} %" for share in result.pair.padding)
+        notes.append(f"note: padding left out of the comparison, {shares} of the fixed and of the moving image")
+    return notes

@@ -1,9 +1,8 @@
 """From files, and what their user says about them, to a pair of images that is ready to be registered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,27 +11,20 @@ from torch import Tensor
 
 from cnnreg.affine import Displacement
 from cnnreg.config import Config
-from cnnreg.dataset import (
-    Pair,
-    PairFiles,
-    Window,
-    intensity_window,
-    make_pair,
-    read_intensities,
-    read_labels,
-    rescale,
-    with_labels,
-)
+from cnnreg.dataset import Pair, PairFiles, make_pair, read_intensities, read_labels, with_labels
 from cnnreg.errors import ImageError, UsageError
 from cnnreg.exchange import import_field, kind_of
 from cnnreg.image import Image
 from cnnreg.initial import Initial, find_initial, given_alignment
+from cnnreg.intensities import Window, intensity_window, rescale
+from cnnreg.padding import content
 from cnnreg.pipeline.setup import Stopwatch
 from cnnreg.transform import regrid
 from cnnreg.transformfile import is_affine, read_affine
 from cnnreg.watching import unwatched
 
 Spacing = tuple[float, float]  # (x, y) in mm
+Regions = tuple[NDArray[np.bool_] | None, ...]  # where the fixed and the moving image count; None: everywhere
 
 
 @dataclass(frozen=True)
@@ -64,15 +56,32 @@ def load_aligned(
             request.windows[0] or intensity_window(fixed.pixels, config.input, name=names[0]),
             request.windows[1] or intensity_window(moving.pixels, config.input, name=names[1]),
         )
-        regions = (_region(request, 0, fixed), _region(request, 1, moving))
+        inputs = rescale(fixed.pixels, windows[0]), rescale(moving.pixels, windows[1])
+        masks = (_mask(request, 0, fixed), _mask(request, 1, moving))
+        regions: Regions = masks
+        if config.alignment.padding == "auto":  # a mask by hand knows better
+            regions = tuple(content(x) if mask is None else mask for x, mask in zip(inputs, masks, strict=True))
     on_read(fixed, moving)
-    with watch("align"):
-        initial = _initial(request, config, (fixed, moving), windows, regions)
-    with watch("read"):
-        pair = make_pair(
-            fixed, moving, config.input, initial=initial.map, regions=regions, windows=windows, names=names
-        )
-        return with_labels(pair, request.files, slice_index=request.slice_index), initial
+
+    def aligned(regions: Regions) -> tuple[Pair, Initial]:
+        with watch("align"):
+            initial = _initial(request, config, (fixed, moving), inputs, regions)
+        with watch("read"):
+            return make_pair(
+                fixed, moving, config.input, initial=initial.map, regions=regions, inputs=inputs, names=names
+            ), initial
+
+    try:
+        pair, initial = aligned(regions)
+    except ImageError:  # what was found by itself does not keep images apart that overlap
+        regions = masks
+        pair, initial = aligned(regions)
+    a, b = (
+        0.0 if region is None or region is mask else 1 - float(region.mean())
+        for region, mask in zip(regions, masks, strict=True)
+    )
+    pair = replace(pair, windows=windows, padding=(a, b))
+    return with_labels(pair, request.files, slice_index=request.slice_index), initial
 
 
 def _read(request: Request, paths: tuple[Path, Path]) -> list[Image]:
@@ -89,7 +98,7 @@ def _read(request: Request, paths: tuple[Path, Path]) -> list[Image]:
     return images
 
 
-def _region(request: Request, which: int, image: Image) -> NDArray[np.bool_] | None:
+def _mask(request: Request, which: int, image: Image) -> NDArray[np.bool_] | None:
     path = request.masks[which]
     if path is None:
         return None
@@ -103,14 +112,14 @@ def _initial(
     request: Request,
     config: Config,
     images: tuple[Image, Image],
-    windows: tuple[Window, Window],
-    regions: tuple[NDArray[np.bool_] | None, ...],
+    inputs: tuple[NDArray[np.float32], NDArray[np.float32]],
+    regions: Regions,
 ) -> Initial:
     """From the file that the user gives, or as the configuration says."""
     fixed, moving = (image.grid for image in images)
     given, file = given_alignment(fixed, moving), request.transform
     if file is None:
-        seen = [_seen(*parts) for parts in zip(images, windows, regions, strict=True)]
+        seen = [_seen(*parts) for parts in zip(inputs, regions, strict=True)]
         return find_initial(seen[0], seen[1], given, method=config.alignment.init)
     if is_affine(file) or not file.is_file():
         return Initial(read_affine(file, fixed, moving), given, f"from {file.name}")
@@ -118,8 +127,7 @@ def _initial(
     return Initial(given, given, f"from the field {file.name}", Displacement(regrid(field, own, fixed)))
 
 
-def _seen(image: Image, window: Window, region: NDArray[Any] | None) -> Tensor:
+def _seen(pixels: NDArray[np.float32], region: NDArray[np.bool_] | None) -> Tensor:
     """Intensities in [0, 1] and where they count, (1, 2, H, W)."""
-    pixels = rescale(image.pixels, window)
     counts = np.ones_like(pixels) if region is None else region.astype(np.float32)
     return torch.from_numpy(np.stack([pixels, counts]))[None]

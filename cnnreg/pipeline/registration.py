@@ -8,12 +8,13 @@ from torch import Tensor
 
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
-from cnnreg.dataset import Pair, Points, normalise, read_landmarks
+from cnnreg.dataset import Pair, Points, read_landmarks
 from cnnreg.devices import resolve_device, use_threads
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import resize
 from cnnreg.image import Image
 from cnnreg.initial import Initial
+from cnnreg.intensities import normalise
 from cnnreg.modelstore import Model
 from cnnreg.network import RegistrationNetwork
 from cnnreg.pipeline.forecast import Forecast, forecast

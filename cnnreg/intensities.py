@@ -1,0 +1,45 @@
+"""Intensities as they are compared: one value a pixel, in [0, 1]."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cnnreg import fields
+from cnnreg.config import InputConfig
+from cnnreg.errors import ImageError
+from cnnreg.image import luminance
+
+Window = tuple[float, float]  # the intensities that become 0 and 1
+
+
+def normalise(pixels: NDArray[Any], config: InputConfig, *, name: str = "image") -> NDArray[np.float32]:
+    """Luminance scaled so that the percentiles ``low`` and ``high`` become 0 and 1; values beyond are clipped."""
+    return rescale(pixels, intensity_window(pixels, config, name=name))
+
+
+def intensity_window(pixels: NDArray[Any], config: InputConfig, *, name: str = "image") -> Window:
+    """The luminances that the percentiles ``low`` and ``high`` stand for."""
+    values = luminance(pixels)
+    if (config.low, config.high) == (0, 100):
+        low, high = values.min(), values.max()
+    else:
+        exact = values if values.dtype.kind in "iu" else values.astype(np.float64)
+        low, high = np.percentile(exact, [config.low, config.high])
+    if low == high:  # a small bright object on a flat ground: no percentile reaches it
+        low, high = values.min(), values.max()
+    if low == high:
+        raise ImageError(f"{name} is constant ({low:g} everywhere): there is nothing to align")
+    return float(low), float(high)
+
+
+def rescale(pixels: NDArray[Any], window: Window) -> NDArray[np.float32]:
+    """Luminance scaled so that ``window`` becomes 0 and 1; values beyond are clipped."""
+    result = np.empty(pixels.shape[:2], np.float32)
+    for rows in fields.strips(torch.from_numpy(result)[None, None]):  # in float64, of large images a part at a time
+        values = luminance(pixels[rows]).astype(np.float64)
+        values -= window[0]
+        values /= window[1] - window[0]
+        result[rows] = np.clip(values, 0, 1, out=values)
+    return result
