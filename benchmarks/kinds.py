@@ -9,6 +9,9 @@ its length, an affine map, and a change of contrast; "far" pairs are turned by a
 they belong, in pixels of the fixed image, before and after, and folding. Each tool is used as its users would:
 `cnnreg register --adapt 50` without a model; elastix, affine and B-splines with mutual information; ANTs, affine and
 SyN with mutual information. Writes OUT.md and OUT.csv.
+
+With ``--border``, both images get white padding, a black frame at the same place or a burnt-in label, or the fixed one
+a collimator's border; compare with ``--tools "cnnreg, 50" "cnnreg, 50, --padding keep"``.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +29,7 @@ import skimage
 import torch
 import torch.nn.functional as F
 from PIL import Image as PILImage
+from PIL import ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -132,14 +137,46 @@ def make(name: str, contrast: str, far: bool, seed: int) -> Pair:
     return grey(colour).astype(np.float32), moving.astype(np.float32), points[seen], moved[seen]
 
 
-def ours(fixed: np.ndarray, moving: np.ndarray) -> torch.Tensor:
+def bordered(pair: Pair, border: str) -> Pair:
+    """What people's files have around the image; landmarks that it hides in the fixed image are left out."""
+    fixed, moving, points, target = pair
+    if border == "white padding":
+        widths = [round(0.12 * max(image.shape)) for image in (fixed, moving)]
+        fixed, moving = (np.pad(image, b, constant_values=1) for image, b in zip((fixed, moving), widths, strict=True))
+        return fixed, moving, points + widths[0], target + widths[1]
+    if border == "label":
+        return _labelled(fixed), _labelled(moving), points, target
+    turn = math.radians(7 if border == "collimator" else 0)
+
+    def inside(at: np.ndarray, image: np.ndarray) -> np.ndarray:
+        y, x = np.moveaxis(at - (np.array(image.shape) - 1) / 2, -1, 0)
+        height, width = 0.42 * np.array(image.shape)
+        along, across = math.cos(turn) * y + math.sin(turn) * x, math.cos(turn) * x - math.sin(turn) * y
+        return (np.abs(along) < height) & (np.abs(across) < width)
+
+    seen = [inside(np.moveaxis(np.mgrid[: i.shape[0], : i.shape[1]], 0, -1), i) for i in (fixed, moving)]
+    kept = inside(points, fixed)
+    if border == "black frame":
+        moving, kept = np.where(seen[1], moving, 0).astype(np.float32), kept & inside(target, moving)
+    return np.where(seen[0], fixed, 0).astype(np.float32), moving, points[kept], target[kept]
+
+
+def _labelled(image: np.ndarray) -> np.ndarray:
+    picture = PILImage.fromarray(np.rint(image * 255).astype(np.uint8))
+    ImageDraw.Draw(picture).text((8, 8), "L 12345\nHOSPITAL", fill=255, font=ImageFont.load_default(24))
+    return np.asarray(picture, np.float32) / 255
+
+
+def ours(fixed: np.ndarray, moving: np.ndarray, *, padding: str = "auto") -> torch.Tensor:
     """The command's own function, from files to the field."""
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for name, image in (("fixed", fixed), ("moving", moving)):
             files.append(Path(folder) / f"{name}.png")
             PILImage.fromarray(np.rint(image * 255).astype(np.uint8)).save(files[-1])
-        config = preset("default").override({"adaptation": {"steps": 50}}, source="benchmark")
+        config = preset("default").override(
+            {"adaptation": {"steps": 50}, "alignment": {"padding": padding}}, source="benchmark"
+        )
         return register(Request(PairFiles(*files)), Setup(config, "none")).field
 
 
@@ -173,6 +210,8 @@ def ants_syn(fixed: np.ndarray, moving: np.ndarray) -> torch.Tensor:
 
 
 TOOLS: dict[str, Tool] = {"cnnreg, 50": ours, "elastix, affine + B-spline": elastix, "ANTs, affine + SyN": ants_syn}
+OTHERS: dict[str, Tool] = {"cnnreg, 50, --padding keep": partial(ours, padding="keep")}
+BORDERS = ("white padding", "black frame", "collimator", "label")
 
 
 def distances(field: torch.Tensor, pair: Pair, growth: float) -> np.ndarray:
@@ -185,12 +224,15 @@ def distances(field: torch.Tensor, pair: Pair, growth: float) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="where OUT.md and OUT.csv go")
-    parser.add_argument("--tools", nargs="*", default=list(TOOLS), choices=list(TOOLS))
+    parser.add_argument("--tools", nargs="*", default=list(TOOLS), choices=[*TOOLS, *OTHERS])
+    parser.add_argument("--border", choices=BORDERS)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rows = []
     for name, contrast, far in KINDS:
         pair = make(name, contrast, far, arguments.seed)
+        if arguments.border:
+            pair = bordered(pair, arguments.border)
         fixed, moving, points, target = pair
         growth = float(np.linalg.norm(np.ptp(target, axis=0)) / np.linalg.norm(np.ptp(points, axis=0)))
         zero = torch.zeros(1, 2, *fixed.shape)
@@ -198,7 +240,7 @@ def main() -> None:
         row["before"] = f"{distances(zero, pair, growth).mean():.1f}"
         for tool in arguments.tools:
             start = time.perf_counter()
-            field = TOOLS[tool](fixed, moving)
+            field = (TOOLS | OTHERS)[tool](fixed, moving)
             row[f"{tool}, s"] = f"{time.perf_counter() - start:.1f}"
             row[tool] = f"{distances(field, pair, growth).mean():.1f}"
             row[f"{tool}, folding %"] = f"{(jacobian_determinant(field) <= 0).float().mean().item() * 100:.2f}"
