@@ -28,7 +28,7 @@ from peers import PEERS
 from cnnreg.adaptation import adapt
 from cnnreg.config import InputConfig, preset
 from cnnreg.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
-from cnnreg.devices import use_threads
+from cnnreg.devices import prepare_cpu
 from cnnreg.evaluation import measure
 from cnnreg.fields import resize
 from cnnreg.mirroring import mirror_pair
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only the first pairs of each kind")
     parser.add_argument("--threads", type=int, help="of cnnreg; ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS sets the peers'")
     options = parser.parse_args()
-    threads = use_threads(options.threads)
+    threads = prepare_cpu(options.threads)
     config = preset("default").input
     lines = [f"Part {options.part}, {threads} threads."]
     with options.out.with_suffix(".csv").open("w", newline="") as file:

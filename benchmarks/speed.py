@@ -52,10 +52,10 @@ def method(name: str, size: int) -> Callable[[], object]:
         import torch
 
         from cnnreg.config import preset
-        from cnnreg.devices import use_threads
+        from cnnreg.devices import prepare_cpu
         from cnnreg.refinement import refine
 
-        use_threads(None)
+        prepare_cpu(None)
         pair, config = [torch.from_numpy(image)[None, None] for image in (fixed, moving)], preset("default").refinement
         return lambda: refine(*pair, {}, steps=int(name.split()[1]), config=config)
     from peers import PEERS
@@ -81,9 +81,9 @@ def take_turns(data: Path) -> None:
     from accuracy import cardiac_pairs, ours, peer
 
     from cnnreg.config import preset
-    from cnnreg.devices import use_threads
+    from cnnreg.devices import prepare_cpu
 
-    use_threads(None)
+    prepare_cpu(None)
     pairs = cardiac_pairs(data, "val", preset("default").input)[:8]
     turns = {f"cnnreg {n}": (ours("default", None, n), 4) for n in (12, 50)}
     turns |= {name: (peer(name), 1) for name in ("greedy, NCC 4x4", "elastix, default B-spline")}

@@ -181,12 +181,6 @@ def at_size(pair: Pair, size: int) -> Pair:
     if size == 0 or pair.fixed_input.shape[2:] == (size, size):
         return pair
 
-    def labels(seg: Labels | None) -> Labels | None:
-        if seg is None:
-            return None
-        rows, columns = (((np.arange(size) + 0.5) * n / size).astype(int) for n in seg.shape)
-        return seg[rows[:, None], columns]
-
     def intensities(image: Tensor) -> Tensor:
         return F.interpolate(image, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
@@ -194,9 +188,15 @@ def at_size(pair: Pair, size: int) -> Pair:
         pair,
         fixed_input=intensities(pair.fixed_input),
         moving_input=intensities(pair.moving_input),
-        seg_fixed=labels(pair.seg_fixed),
-        seg_moving=labels(pair.seg_moving),
+        seg_fixed=None if pair.seg_fixed is None else resize_labels(pair.seg_fixed, (size, size)),
+        seg_moving=None if pair.seg_moving is None else resize_labels(pair.seg_moving, (size, size)),
     )
+
+
+def resize_labels(labels: Labels, size: tuple[int, int]) -> Labels:
+    """A label map with ``size`` pixels, the nearest of its own."""
+    rows, columns = (((np.arange(n) + 0.5) * side / n).astype(int) for n, side in zip(size, labels.shape, strict=True))
+    return labels[rows[:, None], columns]
 
 
 def read_intensities(

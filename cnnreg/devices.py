@@ -40,8 +40,10 @@ def device_title(device: str) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
 
 
-def use_threads(threads: int | None) -> int:
-    """Limit the CPU threads of torch and SimpleITK, None = as they choose; returns torch's number.
+def prepare_cpu(threads: int | None) -> int:
+    """Settle, once in a process, how the CPU works; ``threads`` of torch and SimpleITK, None = as they choose.
+
+    Returns torch's number of threads.
 
     Torch's threads are started here, such that numbers too small for float32's full precision are zero to them: a CPU
     handles these many times slower. (Threads inherit this from the one that starts them, which itself goes back.)

@@ -20,8 +20,8 @@ from torch import Tensor
 from cnnreg.errors import ImageError, UsageError, unknown_name
 from cnnreg.fields import pixel_grid
 from cnnreg.files import replacing, write_text
-from cnnreg.image import Grid, index_map, read_field, write_field
-from cnnreg.transform import source_points
+from cnnreg.image import Grid, read_field, write_field
+from cnnreg.transform import between, source_points
 
 SUFFIXES = {
     "itk": (".mha", ".mhd", ".nrrd", ".nii"),
@@ -102,10 +102,7 @@ def import_field(path: Path, *, kind: str, grid: Grid | None = None, moving: Gri
         )
     identity = pixel_grid(torch.zeros(1, 1, *grid.size, dtype=torch.float64))
     points = torch.from_numpy(values.astype(np.float64))[None] + (identity if kind == "voxelmorph" else 0)
-    if moving and moving != grid:
-        matrix, offset = (torch.from_numpy(a) for a in index_map(moving, grid))
-        points = torch.einsum("ij,bjhw->bihw", matrix, points) + offset.view(1, 2, 1, 1)
-    return (points - identity).float(), grid
+    return (between(moving or grid, grid, points) - identity).float(), grid
 
 
 def _parameter_file(grid: Grid, field: Path) -> str:

@@ -168,7 +168,7 @@ def unfold(field: Tensor, level: Level, size: tuple[int, int]) -> Tensor:
 def _denormals_flushed(like: Tensor) -> Iterator[None]:
     """Blurred fields fade into denormal numbers, which a CPU handles many times slower; SciPy must not see the flag.
 
-    It is of the calling thread; torch's other threads have it for good from :func:`cnnreg.devices.use_threads`.
+    It is of the calling thread; torch's other threads have it for good from :func:`cnnreg.devices.prepare_cpu`.
     """
     flushed = like.device.type == "cpu" and torch.set_flush_denormal(True)
     try:

@@ -5,10 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from cnnreg.dataset import Labels
+from cnnreg.dataset import resize_labels
 from cnnreg.fields import jacobian_determinant, resize, sample
 from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.image import suffix_for, write_field, write_image
@@ -160,7 +159,7 @@ def picture(result: Registration) -> Any:
     outlines = None
     if pair.seg_fixed is not None and pair.seg_moving is not None:
         before, after = (warp_labels(pair.seg_moving, pair.moving.grid, f, grid) for f in (identity, field))
-        outlines = _drawn(pair.seg_fixed, size), _drawn(before, size), _drawn(after, size)
+        outlines = resize_labels(pair.seg_fixed, size), resize_labels(before, size), resize_labels(after, size)
     moving, warped = (
         shrink(sample(pair.moving_own, source_points(f, grid, pair.moving.grid)), DRAWN) for f in (identity, field)
     )
@@ -182,9 +181,3 @@ def picture(result: Registration) -> Any:
         if result.one_shot
         else [],
     )
-
-
-def _drawn(labels: Labels, size: tuple[int, int]) -> Labels:
-    """A label map with ``size`` pixels, the nearest of its own."""
-    rows, columns = (((np.arange(n) + 0.5) * side / n).astype(int) for n, side in zip(size, labels.shape, strict=True))
-    return labels[rows[:, None], columns]

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnreg import fields
+from cnnreg.affine import Affine
 from cnnreg.image import Grid, Image, index_map
+
+
+def between(grid: Grid, other: Grid, points: Tensor) -> Tensor:
+    """Pixels of ``grid``, (1, 2, H, W), as pixels of ``other``."""
+    return points if grid == other else Affine(*index_map(grid, other)).at(points)
 
 
 def source_points(field: Tensor, grid: Grid, source: Grid, *, top: int = 0) -> Tensor:
@@ -17,11 +23,7 @@ def source_points(field: Tensor, grid: Grid, source: Grid, *, top: int = 0) -> T
 
     ``top`` is the first row of ``field`` where it is a part of one.
     """
-    points = fields.pixel_grid(field, top=top) + field
-    if grid == source:
-        return points
-    matrix, offset = (torch.from_numpy(a).to(points) for a in index_map(grid, source))
-    return torch.einsum("ij,bjhw->bihw", matrix, points) + offset.view(1, 2, 1, 1)
+    return between(grid, source, fields.pixel_grid(field, top=top) + field)
 
 
 def regrid(field: Tensor, own: Grid, grid: Grid) -> Tensor:
@@ -30,10 +32,8 @@ def regrid(field: Tensor, own: Grid, grid: Grid) -> Tensor:
         return field
     identity = torch.zeros(1, 2, *grid.size, dtype=torch.float64)
     points = source_points(identity, grid, own)
-    moved = points + fields.sample(field.double(), points)
-    matrix, offset = (torch.from_numpy(a) for a in index_map(own, grid))
-    back = torch.einsum("ij,bjhw->bihw", matrix, moved) + offset.view(1, 2, 1, 1)
-    return (back - fields.pixel_grid(identity)).float()
+    moved = between(own, grid, points + fields.sample(field.double(), points))
+    return (moved - fields.pixel_grid(identity)).float()
 
 
 def invert_field(field: Tensor, grid: Grid, source: Grid) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,8 +47,7 @@ def invert_field(field: Tensor, grid: Grid, source: Grid) -> tuple[Tensor, Tenso
     points = source_points(identity, source, grid)
     back, residual = fields.invert(field, points)
     origin = points + back
-    matrix, offset = (torch.from_numpy(a).to(origin) for a in index_map(grid, source))
-    moved = torch.einsum("ij,bjhw->bihw", matrix, origin) + offset.view(1, 2, 1, 1) if grid != source else origin
+    moved = between(grid, source, origin)
     return moved - fields.pixel_grid(identity), residual[0], fields.inside(origin, grid.size)[0]
 
 

@@ -10,6 +10,7 @@ import torch
 from cnnreg.affine import Affine, Displacement
 from cnnreg.fields import compose
 from cnnreg.image import Grid, Image, read_field, read_image, write_field
+from cnnreg.initial import Initial
 from cnnreg.pipeline.forecast import forecast
 from cnnreg.transform import move_points, regrid
 from tests.conftest import smooth_image, smooth_pair, write_itk, write_png
@@ -350,3 +351,19 @@ def test_found_padding_does_not_keep_images_apart(run, tmp_path):
     moving[20:100, 110:190] = smooth_image((80, 80), scale=2, seed=9)
     files = write_png(tmp_path / "f.png", fixed), write_png(tmp_path / "m.png", moving)
     assert run(*files, "--init", "none")["padding_percent"] == {"fixed": 0, "moving": 0}
+
+
+def test_masks_by_hand_that_do_not_meet_fail_at_once(refused, pair_files, tmp_path, monkeypatch):
+    """There is no padding to give up, so nothing is searched a second time."""
+    searched = []
+    monkeypatch.setattr(
+        "cnnreg.pipeline.loading.find_initial",
+        lambda fixed, moving, given, *, method: searched.append(method) or Initial(given, given, "as it is"),
+    )
+    masks = []
+    for columns in (slice(0, 20), slice(40, 61)):
+        mask = np.zeros((48, 61))
+        mask[:, columns] = 1
+        masks.append(write_png(tmp_path / f"mask{columns.start}.png", mask))
+    assert "no pixel in common" in refused(*pair_files, "--fixed-mask", masks[0], "--moving-mask", masks[1])
+    assert len(searched) == 1

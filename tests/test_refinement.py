@@ -240,9 +240,9 @@ def test_no_thread_computes_with_denormal_numbers():
     """The calling thread only does so outside the iterations."""
     code = """
 import torch
-from cnnreg.devices import use_threads
+from cnnreg.devices import prepare_cpu
 from cnnreg.refinement import _denormals_flushed
-use_threads(2)
+prepare_cpu(2)
 tiny = torch.tensor([1 << 20], dtype=torch.int32).expand(1 << 20).contiguous().view(torch.float32)
 def left():
     return [(half.view(torch.int32) != 0).float().mean().item() for half in (tiny * 0.5).chunk(2)]
@@ -259,9 +259,9 @@ def test_iterations_reuse_their_memory():
     code = """
 import resource, torch
 from cnnreg.config import RefinementConfig
-from cnnreg.devices import use_threads
+from cnnreg.devices import prepare_cpu
 from cnnreg.refinement import refine
-use_threads(None)
+prepare_cpu(None)
 images = torch.rand(2, 1, 1, 512, 512)
 for _ in range(2):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

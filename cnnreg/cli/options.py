@@ -187,9 +187,9 @@ def two(
     return fixed, numbers(moving, option.replace("--", "--moving-"), rising=rising) or fixed
 
 
-def refinement(**values: float | None) -> dict[str, dict[str, object]]:
-    """What options of the steps on the field change in the parameters."""
-    return {"refinement": {name: value for name, value in values.items() if value is not None}}
+def section(name: str, **values: object) -> dict[str, dict[str, object]]:
+    """What options that were given change in a section of the parameters."""
+    return {name: {key: value for key, value in values.items() if value is not None}}
 
 
 def merged(*changes: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:

@@ -66,9 +66,13 @@ def register(
     if not points and (physical or landmark_weight):
         raise UsageError(f"{'--physical' if physical else '--landmark-weight'} has no effect without landmarks")
     method, transform = options.initial(init)
-    treated: dict[str, dict[str, object]] = {"alignment": {} if padding is None else {"padding": padding}}
-    field_changes = options.similarity(similarity), options.refinement(landmarks=landmark_weight, max_size=max_size)
-    changes = options.merged({"adaptation": {} if adapt is None else {"steps": adapt}}, method, treated, *field_changes)
+    changes = options.merged(
+        method,
+        options.similarity(similarity),
+        options.section("adaptation", steps=adapt),
+        options.section("alignment", padding=padding),
+        options.section("refinement", landmarks=landmark_weight, max_size=max_size),
+    )
     from cnnreg.files import stem
 
     folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")

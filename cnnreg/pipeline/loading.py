@@ -73,8 +73,10 @@ def load_aligned(
 
     try:
         pair, initial = aligned(regions)
-    except ImageError:  # what was found by itself does not keep images apart that overlap
-        regions = masks
+    except ImageError:
+        if all(region is mask for region, mask in zip(regions, masks, strict=True)):
+            raise
+        regions = masks  # what was found by itself does not keep images apart that overlap
         pair, initial = aligned(regions)
     a, b = (
         0.0 if region is None or region is mask else 1 - float(region.mean())

@@ -9,7 +9,7 @@ from typing import Any
 from cnnreg import modelstore, training
 from cnnreg.config import Config
 from cnnreg.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles
-from cnnreg.devices import resolve_device, use_threads
+from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import OutputError
 from cnnreg.files import claim, sha256
 from cnnreg.mirroring import mirror_pair
@@ -50,7 +50,7 @@ def train_model(
     """Load everything, train, save the model with its card."""
     _check_folder(request)
     device = resolve_device(setup.device)
-    use_threads(setup.threads)
+    prepare_cpu(setup.threads)
     model, config = load(setup)
     pairs = load_pairs(request.pairs, config, mirror=request.mirror, track=track)
     validation = (

@@ -9,7 +9,7 @@ from torch import Tensor
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
 from cnnreg.dataset import Pair, Points, read_landmarks
-from cnnreg.devices import resolve_device, use_threads
+from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import resize
 from cnnreg.image import Image
@@ -79,7 +79,7 @@ def register(
     With ``inverse`` the way back, too. ``on_forecast`` is told what is to be expected, before any long work.
     """
     watch = Stopwatch()
-    device, threads = resolve_device(setup.device), use_threads(setup.threads)
+    device, threads = resolve_device(setup.device), prepare_cpu(setup.threads)
     with watch("model"):
         model, config = load(setup)
 

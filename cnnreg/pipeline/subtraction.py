@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnreg.config import InputConfig
 from cnnreg.dataset import Labels, Pair, read_intensities, read_labels
-from cnnreg.devices import resolve_device, use_threads
+from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ImageError
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import compose
@@ -51,7 +51,7 @@ def subtract(path: Path, setup: Setup, *, seg: Path | None = None, on_step: Watc
     """
     watch = Stopwatch()
     device = resolve_device(setup.device)
-    use_threads(setup.threads)
+    prepare_cpu(setup.threads)
     with watch("model"):
         model, config = load(setup)
     with watch("read"):

@@ -13,8 +13,8 @@ from cnnreg.affine import Affine
 from cnnreg.errors import OutputError, UsageError
 from cnnreg.exchange import export_field, import_field, kind_of
 from cnnreg.fields import jacobian_determinant, pixel_grid, sample
-from cnnreg.image import Grid, Image, index_map, read_image, write_image
-from cnnreg.transform import invert_field
+from cnnreg.image import Grid, Image, read_image, write_image
+from cnnreg.transform import between, invert_field
 from cnnreg.transformfile import is_affine, read_affine, write_affine
 
 PLANE = Grid((2, 2))  # pixels that are physical units
@@ -87,23 +87,18 @@ def compose(transforms: list[Transform], *, like: Path | None) -> Transform:
         raise UsageError("the first transform is affine, so it does not say where the result lies: give --like FIXED")
     grid = read_image(like).grid if like else first.grid  # type: ignore[union-attr]
     start = pixel_grid(torch.zeros(1, 1, *grid.size, dtype=torch.float64))
-    points = _between(grid, PLANE, start)
+    points = between(grid, PLANE, start)
     for transform in transforms:
         points = _carry(transform, points)
-    return Deformation((_between(PLANE, grid, points) - start).float(), grid)
+    return Deformation((between(PLANE, grid, points) - start).float(), grid)
 
 
 def _carry(transform: Transform, points: Tensor) -> Tensor:
     """Physical points (1, 2, H, W), (y, x), through a transform; off a field's grid its rim counts."""
     if isinstance(transform, Affine):
         return transform.at(points)
-    at = _between(PLANE, transform.grid, points)
-    return _between(transform.grid, PLANE, at + sample(transform.field.double(), at))
-
-
-def _between(grid: Grid, other: Grid, points: Tensor) -> Tensor:
-    """Pixels of one grid as pixels of another."""
-    return Affine(*index_map(grid, other)).at(points)
+    at = between(PLANE, transform.grid, points)
+    return between(transform.grid, PLANE, at + sample(transform.field.double(), at))
 
 
 def jacobian(transform: Transform) -> tuple[Image, dict[str, float]]:

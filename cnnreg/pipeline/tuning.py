@@ -7,7 +7,7 @@ from cnnreg import modelstore
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config
 from cnnreg.dataset import PairFiles
-from cnnreg.devices import resolve_device, use_threads
+from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import RegistrationNetwork
 from cnnreg.pipeline.loading import Request, load_aligned
@@ -56,7 +56,7 @@ def adapt_model(
 ) -> AdaptedModel:
     """Fine-tune a model on one or several pairs and keep the tuned weights."""
     device = resolve_device(setup.device)
-    use_threads(setup.threads)
+    prepare_cpu(setup.threads)
     model, config = load(setup)
     inputs = [
         working_inputs(load_aligned(Request(files, slice_index=slice_index), config, Stopwatch())[0], config, device)

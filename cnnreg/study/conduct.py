@@ -14,7 +14,7 @@ import numpy as np
 
 from cnnreg import defaults, modelstore, training
 from cnnreg.config import preset
-from cnnreg.devices import resolve_device, use_threads
+from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ConfigError, OutputError
 from cnnreg.evaluation import Evidence, measure
 from cnnreg.files import claim, write_text
@@ -72,10 +72,10 @@ def conduct(request: StudyRequest, display: Display) -> list[Path]:
     if needs_elastix := any(case.kind == "elastix" for case in cases):
         elastix.require()
     _claim(request)
-    device, threads = resolve_device(request.device), use_threads(request.threads)
+    device, threads = resolve_device(request.device), prepare_cpu(request.threads)
     threads = max(1, threads // request.jobs)
     models = _models(request, cohorts, {case.start for case in cases if case.start}, display)
-    use_threads(threads)
+    prepare_cpu(threads)
     parameters = _search(cohorts[TARGET], request, threads, display) if needs_elastix else None
     record = _record(request, cohorts, models, parameters)
     ledger = Ledger(request.folder / RESULTS, runs.measures_of(cohorts[TARGET]))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from cnnreg.config import preset
-from cnnreg.devices import use_threads
+from cnnreg.devices import prepare_cpu
 from cnnreg.errors import CnnregError
 from cnnreg.evaluation import Evidence, measure
 from cnnreg.pipeline.registration import deform
@@ -52,7 +52,7 @@ class Runner:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.load_pair = plan, Loader(plan.cohort, "test")
-        use_threads(plan.threads)
+        prepare_cpu(plan.threads)
 
     def __call__(self, task: Task) -> Outcome:
         case, number = task
