@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.affine import Affine, Array
-from cnnreg.correlation import Correlation, MaskedWindows, local_windows
+from cnnreg.similarity.correlation import Correlation, MaskedWindows, local_windows
 from cnnreg.fields import pixel_grid
-from cnnreg.filters import Blur, edges, gradient
+from cnnreg.similarity.filters import Blur, edges, gradient
 
 COARSE = 72  # pixels of the longer side in the exhaustive search
 TURNS = 36

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnreg.errors import ShapeError
 from cnnreg.fields import inside
-from cnnreg.filters import Blur
+from cnnreg.similarity.filters import Blur
 
 
 @dataclass(frozen=True)

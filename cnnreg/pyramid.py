@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.config import RefinementConfig
-from cnnreg.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
-from cnnreg.descriptors import mind
+from cnnreg.similarity.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
+from cnnreg.similarity.descriptors import mind
 from cnnreg.fields import Warper
-from cnnreg.filters import by_displacement, edges
+from cnnreg.similarity.filters import by_displacement, edges
 from cnnreg.landmarks import Landmarks, Pull
-from cnnreg.measures import MutualInformation, Squares
+from cnnreg.similarity.measures import MutualInformation, Squares
 
 DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
 FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels

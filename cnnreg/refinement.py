@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.config import RefinementConfig
-from cnnreg.correlation import agreement
+from cnnreg.similarity.correlation import agreement
 from cnnreg.errors import ConfigError
 from cnnreg.fields import Warper, jacobian_determinant
-from cnnreg.filters import Blur, by_displacement
+from cnnreg.similarity.filters import Blur, by_displacement
 from cnnreg.landmarks import Landmarks
 from cnnreg.pyramid import DECISIVE, Level, prolong, pyramid, restrict
 from cnnreg.transform import shrink

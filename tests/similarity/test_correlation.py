@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cnnreg.correlation import Correlation, MaskedWindows, MatrixWindows, RunningWindows, WholeImage, local_windows
-from cnnreg.similarity import Climb, ncc
+from cnnreg.similarity.correlation import Correlation, MaskedWindows, MatrixWindows, RunningWindows, WholeImage, local_windows
+from cnnreg.similarity.differentiable import Climb, ncc
 from tests.test_objective import noise
 
 
 @pytest.fixture(params=["products", "running sums"], autouse=True)
 def kind(request, monkeypatch):
     """Every test runs with both ways to sum windows."""
-    monkeypatch.setattr("cnnreg.correlation.SMALL", 10**6 if request.param == "products" else 0)
+    monkeypatch.setattr("cnnreg.similarity.correlation.SMALL", 10**6 if request.param == "products" else 0)
     return {"products": MatrixWindows, "running sums": RunningWindows}[request.param]
 
 

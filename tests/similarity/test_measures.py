@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cnnreg.descriptors import mind
-from cnnreg.measures import MutualInformation, Squares
-from cnnreg.similarity import Climb
+from cnnreg.similarity.descriptors import mind
+from cnnreg.similarity.measures import MutualInformation, Squares
+from cnnreg.similarity.differentiable import Climb
 from tests.test_objective import noise
 
 

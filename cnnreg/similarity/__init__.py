@@ -1,0 +1,1 @@
+"""Similarity metrics with their derivatives, descriptors, filters, and regularity of fields."""
