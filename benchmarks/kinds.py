@@ -39,7 +39,7 @@ from cnnreg.affine import Affine
 from cnnreg.config import preset
 from cnnreg.dataset import PairFiles
 from cnnreg.fields import jacobian_determinant
-from cnnreg.image import Grid
+from cnnreg.images.image import Grid
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
 from cnnreg.pipeline.setup import Setup

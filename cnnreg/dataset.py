@@ -16,7 +16,7 @@ from cnnreg.affine import Affine, Displacement
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, TableError
 from cnnreg.fields import inside
-from cnnreg.image import MIN_SIZE, Grid, Image, index_map, read_image
+from cnnreg.images.image import MIN_SIZE, Grid, Image, index_map, read_image
 from cnnreg.intensities import Window, normalise
 from cnnreg.transform import antialiased, source_points, warp_labels
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from cnnreg import metrics
 from cnnreg.dataset import Labels, Points
 from cnnreg.fields import jacobian_determinant, sample
-from cnnreg.image import Grid
+from cnnreg.images.image import Grid
 from cnnreg.transform import move_points, source_points, warp_labels
 
 Measures = dict[str, Any]

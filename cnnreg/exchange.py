@@ -20,7 +20,7 @@ from torch import Tensor
 from cnnreg.errors import ImageError, UsageError, unknown_name
 from cnnreg.fields import pixel_grid
 from cnnreg.files import replacing, write_text
-from cnnreg.image import Grid, read_field, write_field
+from cnnreg.images.image import Grid, read_field, write_field
 from cnnreg.transform import between, source_points
 
 SUFFIXES = {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cnnreg.affine import Affine, Array, Displacement
 from cnnreg.alignment import align, climb, in_place, score
-from cnnreg.image import Grid, index_map
+from cnnreg.images.image import Grid, index_map
 
 METHODS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
 TINY, SLIGHT = 0.015, 0.03  # of the image's diagonal: what moves less than the first is left to the field, and

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cnnreg import fields
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError
-from cnnreg.image import luminance
+from cnnreg.images.image import luminance
 
 Window = tuple[float, float]  # the intensities that become 0 and 1
 

@@ -11,7 +11,7 @@ from cnnreg.affine import Affine
 from cnnreg.config import InputConfig
 from cnnreg.dataset import Labels, Pair, make_pair
 from cnnreg.fields import pixel_grid, sample
-from cnnreg.image import Grid, Image
+from cnnreg.images.image import Grid, Image
 from cnnreg.transform import warp_labels
 
 

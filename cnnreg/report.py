@@ -10,7 +10,7 @@ import torch
 from cnnreg.dataset import resize_labels
 from cnnreg.fields import jacobian_determinant, resize, sample
 from cnnreg.files import claim_results, publishing, sha256
-from cnnreg.image import suffix_for, write_field, write_image
+from cnnreg.images.image import suffix_for, write_field, write_image
 from cnnreg.initial import Initial
 from cnnreg.modelstore import Model
 from cnnreg.picture import draw_registration

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnreg.image import Grid
+from cnnreg.images.image import Grid
 
 Array = NDArray[np.float64]
 

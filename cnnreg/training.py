@@ -21,7 +21,7 @@ from cnnreg.dataset import Pair
 from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
 from cnnreg.fields import jacobian_determinant, warp
 from cnnreg.files import replacing
-from cnnreg.image import Grid
+from cnnreg.images.image import Grid
 from cnnreg.network import RegistrationNetwork
 from cnnreg.objective import energy
 from cnnreg.transform import warp_labels

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cnnreg import fields
 from cnnreg.affine import Affine
-from cnnreg.image import Grid, Image, index_map
+from cnnreg.images.image import Grid, Image, index_map
 
 
 def between(grid: Grid, other: Grid, points: Tensor) -> Tensor:

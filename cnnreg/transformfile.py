@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from cnnreg.affine import Affine
 from cnnreg.errors import ImageError
 from cnnreg.files import replacing
-from cnnreg.image import Grid
+from cnnreg.images.image import Grid
 
 _ELASTIX = {
     "TranslationTransform": lambda: sitk.TranslationTransform(2),

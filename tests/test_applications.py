@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
-from cnnreg.image import Grid, write_field
+from cnnreg.images.image import Grid, write_field
 from cnnreg.strain import centroid, green_lagrange, polar, positions, segments, wall
 from tests.conftest import smooth_image, write_itk, write_png
 

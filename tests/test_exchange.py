@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from cnnreg.exchange import export_field, import_field
-from cnnreg.image import Grid, Image, read_image, write_image
+from cnnreg.images.image import Grid, Image, read_image, write_image
 from cnnreg.transform import move_points, warp_image
 from tests.conftest import smooth_image
 from tests.test_refinement import smooth_field

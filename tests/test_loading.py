@@ -9,7 +9,7 @@ import torch
 
 from cnnreg.affine import Affine, Displacement
 from cnnreg.fields import compose
-from cnnreg.image import Grid, Image, read_field, read_image, write_field
+from cnnreg.images.image import Grid, Image, read_field, read_image, write_field
 from cnnreg.initial import Initial
 from cnnreg.pipeline.forecast import forecast
 from cnnreg.transform import move_points, regrid

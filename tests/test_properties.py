@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnreg.cli.main import run
-from cnnreg.image import read_field, read_image
+from cnnreg.images.image import read_field, read_image
 from tests.conftest import smooth_image
 
 TYPES = [np.uint8, np.uint16, np.int16, np.float32]

@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 from cnnreg.config import Config
 from cnnreg.dataset import PairFiles
 from cnnreg.fields import pixel_grid, warp
-from cnnreg.image import read_field, read_image
+from cnnreg.images.image import read_field, read_image
 from cnnreg.modelstore import load_model
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register

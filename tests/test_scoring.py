@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from cnnreg.image import Grid, read_image, write_field
+from cnnreg.images.image import Grid, read_image, write_field
 from tests.conftest import SIZE, smooth_image, write_itk, write_png
 
 

@@ -196,7 +196,7 @@ def test_label_maps_follow_their_images_to_the_training_size():
     """A moving image on a grid of its own: its labels come to the fixed grid, then to the training size."""
     from cnnreg.config import InputConfig
     from cnnreg.dataset import at_size, make_pair
-    from cnnreg.image import Grid, Image
+    from cnnreg.images.image import Grid, Image
 
     values = smooth_image((40, 60))
     fine = np.kron(values, np.ones((2, 2), dtype=np.float32))

@@ -12,7 +12,7 @@ from cnnreg.dataset import read_points, read_table
 from cnnreg.errors import ImageError, OutputError, UsageError
 from cnnreg.fields import inside
 from cnnreg.files import stem, write_text
-from cnnreg.image import Grid, Image, read_field, read_image, suffix_for, write_image
+from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_image
 from cnnreg.transform import move_points, move_points_back, source_points, warp_image
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from cnnreg.config import RefinementConfig
-from cnnreg.image import Image
+from cnnreg.images.image import Image
 from cnnreg.refinement import refine
 
 PROBE = 0.025  # seconds that the small registration takes where the numbers below were measured, on one core

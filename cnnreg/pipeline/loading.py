@@ -14,10 +14,10 @@ from cnnreg.config import Config
 from cnnreg.dataset import Pair, PairFiles, make_pair, read_intensities, read_labels, with_labels
 from cnnreg.errors import ImageError, UsageError
 from cnnreg.exchange import import_field, kind_of
-from cnnreg.image import Image
+from cnnreg.images.image import Image
 from cnnreg.initial import Initial, find_initial, given_alignment
 from cnnreg.intensities import Window, intensity_window, rescale
-from cnnreg.padding import content
+from cnnreg.images.padding import content
 from cnnreg.pipeline.setup import Stopwatch
 from cnnreg.transform import regrid
 from cnnreg.transformfile import is_affine, read_affine

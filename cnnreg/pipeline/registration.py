@@ -12,7 +12,7 @@ from cnnreg.dataset import Pair, Points, read_landmarks
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import resize
-from cnnreg.image import Image
+from cnnreg.images.image import Image
 from cnnreg.initial import Initial
 from cnnreg.intensities import normalise
 from cnnreg.modelstore import Model

@@ -11,7 +11,7 @@ from cnnreg.config import InputConfig
 from cnnreg.dataset import read_intensities, read_label_map
 from cnnreg.errors import ImageError, UsageError
 from cnnreg.files import publishing
-from cnnreg.image import Image, read_field, write_image
+from cnnreg.images.image import Image, read_field, write_image
 from cnnreg.intensities import normalise
 from cnnreg.picture import draw_strain
 from cnnreg.strain import Segment, centroid, green_lagrange, polar, segments, wall

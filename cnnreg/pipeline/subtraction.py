@@ -16,7 +16,7 @@ from cnnreg.errors import ImageError
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.fields import compose
 from cnnreg.files import publishing, write_text
-from cnnreg.image import Image, luminance, suffix_for, write_field, write_image
+from cnnreg.images.image import Image, luminance, suffix_for, write_field, write_image
 from cnnreg.mirroring import mirror_affine, mirror_pair
 from cnnreg.picture import draw_subtraction
 from cnnreg.pipeline.registration import deform

@@ -13,7 +13,7 @@ from cnnreg.affine import Affine
 from cnnreg.errors import OutputError, UsageError
 from cnnreg.exchange import export_field, import_field, kind_of
 from cnnreg.fields import jacobian_determinant, pixel_grid, sample
-from cnnreg.image import Grid, Image, read_image, write_image
+from cnnreg.images.image import Grid, Image, read_image, write_image
 from cnnreg.transform import between, invert_field
 from cnnreg.transformfile import is_affine, read_affine, write_affine
 

@@ -8,7 +8,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 from scipy import ndimage
 
-from cnnreg.padding import content
+from cnnreg.images.padding import content
 
 
 def texture(height: int, width: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from cnnreg.errors import ImageError
-from cnnreg.formats import FORMATS, sniff
+from cnnreg.images.formats import FORMATS, sniff
 
 
 def decode(path: Path) -> tuple[sitk.Image, str]:
