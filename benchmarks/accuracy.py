@@ -30,12 +30,12 @@ from cnnreg.config import InputConfig, preset
 from cnnreg.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
 from cnnreg.devices import prepare_cpu
 from cnnreg.evaluation import measure
-from cnnreg.fields import resize
+from cnnreg.geometry.fields import resize
 from cnnreg.mirroring import mirror_pair
 from cnnreg.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather
 from cnnreg.refinement import refine
-from cnnreg.transform import shrink
+from cnnreg.geometry.resampling import shrink
 
 Method = Callable[[Pair], torch.Tensor]
 MODELS = {"cardiac": "cardiac-cine-mr", "chest": "chest-xray"}

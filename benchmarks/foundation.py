@@ -27,7 +27,7 @@ from cnnreg.adaptation import adapt
 from cnnreg.config import preset
 from cnnreg.dataset import Pair
 from cnnreg.evaluation import Measures, measure
-from cnnreg.fields import resize
+from cnnreg.geometry.fields import resize
 from cnnreg.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather
 from cnnreg.pipeline.setup import working_inputs

@@ -34,7 +34,7 @@ def images(size: int) -> tuple[np.ndarray, np.ndarray]:
     import torch
     import torch.nn.functional as F
 
-    from cnnreg.fields import warp
+    from cnnreg.geometry.fields import warp
 
     rng = torch.Generator().manual_seed(0)
     scales = [n for n in (8, 16, 32, 64, 128) if n < size]

@@ -11,7 +11,7 @@ from torch import Tensor
 from cnnreg.adam import FlatAdam
 from cnnreg.config import Config
 from cnnreg.errors import DivergenceError
-from cnnreg.fields import warp
+from cnnreg.geometry.fields import warp
 from cnnreg.network import RegistrationNetwork
 from cnnreg.objective import energy
 from cnnreg.watching import unwatched

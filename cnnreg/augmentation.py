@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from cnnreg.fields import pixel_grid, sample
+from cnnreg.geometry.fields import pixel_grid, sample
 
 
 def augment(fixed: Tensor, moving: Tensor, *, strength: float, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from cnnreg import metrics
 from cnnreg.dataset import Labels, Points
-from cnnreg.fields import jacobian_determinant, sample
+from cnnreg.geometry.fields import jacobian_determinant, sample
 from cnnreg.images.image import Grid
-from cnnreg.transform import move_points, source_points, warp_labels
+from cnnreg.geometry.resampling import move_points, source_points, warp_labels
 
 Measures = dict[str, Any]
 

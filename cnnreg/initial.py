@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnreg.affine import Affine, Array, Displacement
+from cnnreg.geometry.affine import Affine, Array, Displacement
 from cnnreg.alignment import align, climb, in_place, score
 from cnnreg.images.image import Grid, index_map
 

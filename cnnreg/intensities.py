@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnnreg import fields
+from cnnreg.geometry import fields
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError
 from cnnreg.images.image import luminance

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnreg.errors import ShapeError
-from cnnreg.fields import inside
+from cnnreg.geometry.fields import inside
 from cnnreg.similarity.filters import Blur
 
 

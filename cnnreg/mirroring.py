@@ -7,12 +7,12 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from cnnreg.affine import Affine
+from cnnreg.geometry.affine import Affine
 from cnnreg.config import InputConfig
 from cnnreg.dataset import Labels, Pair, make_pair
-from cnnreg.fields import pixel_grid, sample
+from cnnreg.geometry.fields import pixel_grid, sample
 from cnnreg.images.image import Grid, Image
-from cnnreg.transform import warp_labels
+from cnnreg.geometry.resampling import warp_labels
 
 
 def align_affine(fixed: Tensor, moving: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cnnreg.config import RefinementConfig
 from cnnreg.similarity.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
 from cnnreg.similarity.descriptors import mind
-from cnnreg.fields import Warper
+from cnnreg.geometry.fields import Warper
 from cnnreg.similarity.filters import by_displacement, edges
 from cnnreg.landmarks import Landmarks, Pull
 from cnnreg.similarity.measures import MutualInformation, Squares

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cnnreg.dataset import resize_labels
-from cnnreg.fields import jacobian_determinant, resize, sample
+from cnnreg.geometry.fields import jacobian_determinant, resize, sample
 from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.images.image import suffix_for, write_field, write_image
 from cnnreg.initial import Initial
@@ -17,8 +17,8 @@ from cnnreg.picture import draw_registration
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.system import versions
 from cnnreg.tables import summary
-from cnnreg.transform import shrink, source_points, warp_labels
-from cnnreg.transformfile import write_affine
+from cnnreg.geometry.resampling import shrink, source_points, warp_labels
+from cnnreg.geometry.transformfile import write_affine
 
 SCHEMA_VERSION = 1
 DRAWN = 1360  # pixels of the longer side from which the picture is drawn: four times those of a panel

@@ -19,12 +19,12 @@ from cnnreg.augmentation import augment
 from cnnreg.config import Config
 from cnnreg.dataset import Pair
 from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
-from cnnreg.fields import jacobian_determinant, warp
+from cnnreg.geometry.fields import jacobian_determinant, warp
 from cnnreg.files import replacing
 from cnnreg.images.image import Grid
 from cnnreg.network import RegistrationNetwork
 from cnnreg.objective import energy
-from cnnreg.transform import warp_labels
+from cnnreg.geometry.resampling import warp_labels
 from cnnreg.watching import unwatched
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"

@@ -10,7 +10,7 @@ from cnnreg.adam import FlatAdam
 from cnnreg.adaptation import adapt
 from cnnreg.config import AdaptationConfig, Config, LossConfig, NetworkConfig
 from cnnreg.errors import DivergenceError
-from cnnreg.fields import warp
+from cnnreg.geometry.fields import warp
 from cnnreg.network import build_network
 from cnnreg.objective import energy
 from tests.conftest import smooth_pair

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 from cnnreg.images.image import Grid, write_field
-from cnnreg.strain import centroid, green_lagrange, polar, positions, segments, wall
+from cnnreg.geometry.strain import centroid, green_lagrange, polar, positions, segments, wall
 from tests.conftest import smooth_image, write_itk, write_png
 
 TURN = np.radians(25)

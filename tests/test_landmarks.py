@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from cnnreg.config import RefinementConfig
 from cnnreg.errors import ShapeError
-from cnnreg.fields import pixel_grid, sample
+from cnnreg.geometry.fields import pixel_grid, sample
 from cnnreg.landmarks import Landmarks, Pull
 from cnnreg.refinement import Level, Refinement, refine
 from tests.test_refinement import folds, image, known_pair, smooth_field

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnreg import fields
+from cnnreg.geometry import fields
 from cnnreg.demo import make_demo, smooth_field
 from cnnreg.modelstore import available
 
@@ -24,7 +24,7 @@ def test_the_demo_s_truth_is_true():
     pair = make_demo()
     assert fields.jacobian_determinant(pair.field).min() > 0.2
     assert 6 < pair.field.norm(dim=1).max() < 12
-    from cnnreg.transform import move_points, warp_image
+    from cnnreg.geometry.resampling import move_points, warp_image
 
     warped = warp_image(pair.moving, pair.field, pair.fixed.grid)
     assert np.array_equal(warped.pixels, pair.fixed.pixels)

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from cnnreg.config import RefinementConfig
 from cnnreg.errors import ConfigError
-from cnnreg.fields import Warper, invert, jacobian_determinant, pixel_grid, warp
+from cnnreg.geometry.fields import Warper, invert, jacobian_determinant, pixel_grid, warp
 from cnnreg.refinement import Refinement, hurry, refine, split
 from tests.conftest import smooth_image
 

@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 
 from cnnreg.config import Config
 from cnnreg.dataset import PairFiles
-from cnnreg.fields import pixel_grid, warp
+from cnnreg.geometry.fields import pixel_grid, warp
 from cnnreg.images.image import read_field, read_image
 from cnnreg.modelstore import load_model
 from cnnreg.pipeline.loading import Request
@@ -120,8 +120,8 @@ def test_large_images_get_the_deformation_of_small_ones(tiny_model):
     """Beyond max_size the network sees a smaller image; the field is the same deformation in larger pixels."""
     small = [torch.from_numpy(x)[None, None] for x in smooth_pair((128, 256))]
     large = [torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest") for x in small]
-    from cnnreg.fields import resize
-    from cnnreg.transform import shrink
+    from cnnreg.geometry.fields import resize
+    from cnnreg.geometry.resampling import shrink
 
     network = load_model(tiny_model).network
     shrunk = [shrink(x, 256) for x in large]

@@ -10,10 +10,10 @@ import torch
 
 from cnnreg.dataset import read_points, read_table
 from cnnreg.errors import ImageError, OutputError, UsageError
-from cnnreg.fields import inside
+from cnnreg.geometry.fields import inside
 from cnnreg.files import stem, write_text
 from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_image
-from cnnreg.transform import move_points, move_points_back, source_points, warp_image
+from cnnreg.geometry.resampling import move_points, move_points_back, source_points, warp_image
 
 
 def apply_field(

@@ -11,7 +11,7 @@ from cnnreg.config import Config, InputConfig
 from cnnreg.dataset import Pair, Points, read_landmarks
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.evaluation import Evidence, Measures, measure
-from cnnreg.fields import resize
+from cnnreg.geometry.fields import resize
 from cnnreg.images.image import Image
 from cnnreg.initial import Initial
 from cnnreg.intensities import normalise
@@ -21,7 +21,7 @@ from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.refinement import refine
-from cnnreg.transform import antialiased, invert_field, shrink, warp_image
+from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
 from cnnreg.watching import unwatched
 
 

@@ -14,7 +14,7 @@ from cnnreg.dataset import Pair
 from cnnreg.errors import ConfigError
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import build_network
-from cnnreg.transform import shrink
+from cnnreg.geometry.resampling import shrink
 
 Watch = Callable[[int, Terms], None]
 

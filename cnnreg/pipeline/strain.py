@@ -14,7 +14,7 @@ from cnnreg.files import publishing
 from cnnreg.images.image import Image, read_field, write_image
 from cnnreg.intensities import normalise
 from cnnreg.picture import draw_strain
-from cnnreg.strain import Segment, centroid, green_lagrange, polar, segments, wall
+from cnnreg.geometry.strain import Segment, centroid, green_lagrange, polar, segments, wall
 
 MAPS, TABLE, PICTURE = "strain.mha", "strain.csv", "strain.png"
 RESULTS = (MAPS, TABLE, PICTURE)

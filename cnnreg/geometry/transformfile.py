@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from cnnreg.affine import Affine
+from cnnreg.geometry.affine import Affine
 from cnnreg.errors import ImageError
 from cnnreg.files import replacing
 from cnnreg.images.image import Grid

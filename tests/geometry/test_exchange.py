@@ -9,9 +9,9 @@ import SimpleITK as sitk
 import torch
 from scipy.ndimage import map_coordinates
 
-from cnnreg.exchange import export_field, import_field
+from cnnreg.geometry.exchange import export_field, import_field
 from cnnreg.images.image import Grid, Image, read_image, write_image
-from cnnreg.transform import move_points, warp_image
+from cnnreg.geometry.resampling import move_points, warp_image
 from tests.conftest import smooth_image
 from tests.test_refinement import smooth_field
 
@@ -168,7 +168,7 @@ def test_commands(cli, case):
     assert both.norm(dim=1)[0].numpy()[seen(case)].max() < 0.15
     ended = cli("transform", "jacobian", folder / "field.mha", "-o", folder / "jac.mha")
     assert "folding_percent 0" in ended.out
-    from cnnreg.fields import jacobian_determinant
+    from cnnreg.geometry.fields import jacobian_determinant
 
     assert read_image(folder / "jac.mha").pixels == pytest.approx(jacobian_determinant(field)[0].numpy(), abs=1e-3)
     assert "--overwrite" in cli("transform", "jacobian", folder / "field.mha", "-o", folder / "jac.mha").err

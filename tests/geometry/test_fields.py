@@ -6,10 +6,10 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.testing import assert_close
 
-from cnnreg import fields
-from cnnreg.affine import Affine
+from cnnreg.geometry import fields
+from cnnreg.geometry.affine import Affine
 from cnnreg.errors import ShapeError
-from cnnreg.fields import compose, inside, invert, jacobian_determinant, pixel_grid, resize, sample, warp
+from cnnreg.geometry.fields import compose, inside, invert, jacobian_determinant, pixel_grid, resize, sample, warp
 
 SHAPES = [(16, 16), (9, 14), (31, 17)]
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnreg import fields
-from cnnreg.affine import Affine
+from cnnreg.geometry import fields
+from cnnreg.geometry.affine import Affine
 from cnnreg.images.image import Grid, Image, index_map
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnreg.fields import compose, invert, pixel_grid, strips
+from cnnreg.geometry.fields import compose, invert, pixel_grid, strips
 
 Array = NDArray[Any]
 
