@@ -34,7 +34,7 @@ from cnnreg.geometry.fields import resize
 from cnnreg.mirroring import mirror_pair
 from cnnreg.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather
-from cnnreg.refinement import refine
+from cnnreg.engine.refinement import refine
 from cnnreg.geometry.resampling import shrink
 
 Method = Callable[[Pair], torch.Tensor]

@@ -31,7 +31,7 @@ from cnnreg.geometry.fields import resize
 from cnnreg.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather
 from cnnreg.pipeline.setup import working_inputs
-from cnnreg.refinement import refine
+from cnnreg.engine.refinement import refine
 
 
 def score(pairs: list[Pair], model: str, name: str, steps: int) -> list[Measures]:

@@ -53,7 +53,7 @@ def method(name: str, size: int) -> Callable[[], object]:
 
         from cnnreg.config import preset
         from cnnreg.devices import prepare_cpu
-        from cnnreg.refinement import refine
+        from cnnreg.engine.refinement import refine
 
         prepare_cpu(None)
         pair, config = [torch.from_numpy(image)[None, None] for image in (fixed, moving)], preset("default").refinement

@@ -11,7 +11,7 @@ from cnnreg.dataset import resize_labels
 from cnnreg.geometry.fields import jacobian_determinant, resize, sample
 from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.images.image import suffix_for, write_field, write_image
-from cnnreg.initial import Initial
+from cnnreg.engine.initial import Initial
 from cnnreg.modelstore import Model
 from cnnreg.picture import draw_registration
 from cnnreg.pipeline.registration import Inverse, Registration

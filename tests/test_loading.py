@@ -10,7 +10,7 @@ import torch
 from cnnreg.geometry.affine import Affine, Displacement
 from cnnreg.geometry.fields import compose
 from cnnreg.images.image import Grid, Image, read_field, read_image, write_field
-from cnnreg.initial import Initial
+from cnnreg.engine.initial import Initial
 from cnnreg.pipeline.forecast import forecast
 from cnnreg.geometry.resampling import move_points, regrid
 from tests.conftest import smooth_image, smooth_pair, write_itk, write_png

@@ -15,7 +15,7 @@ from cnnreg.dataset import Pair, PairFiles, make_pair, read_intensities, read_la
 from cnnreg.errors import ImageError, UsageError
 from cnnreg.geometry.exchange import import_field, kind_of
 from cnnreg.images.image import Image
-from cnnreg.initial import Initial, find_initial, given_alignment
+from cnnreg.engine.initial import Initial, find_initial, given_alignment
 from cnnreg.intensities import Window, intensity_window, rescale
 from cnnreg.images.padding import content
 from cnnreg.pipeline.setup import Stopwatch

@@ -13,14 +13,14 @@ from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.images.image import Image
-from cnnreg.initial import Initial
+from cnnreg.engine.initial import Initial
 from cnnreg.intensities import normalise
 from cnnreg.modelstore import Model
 from cnnreg.network import RegistrationNetwork
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
-from cnnreg.refinement import refine
+from cnnreg.engine.refinement import refine
 from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
 from cnnreg.watching import unwatched
 

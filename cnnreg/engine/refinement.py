@@ -19,8 +19,8 @@ from cnnreg.similarity.correlation import agreement
 from cnnreg.errors import ConfigError
 from cnnreg.geometry.fields import Warper, jacobian_determinant
 from cnnreg.similarity.filters import Blur, by_displacement
-from cnnreg.landmarks import Landmarks
-from cnnreg.pyramid import DECISIVE, Level, prolong, pyramid, restrict
+from cnnreg.engine.landmarks import Landmarks
+from cnnreg.engine.pyramid import DECISIVE, Level, prolong, pyramid, restrict
 from cnnreg.geometry.resampling import shrink
 from cnnreg.watching import unwatched
 

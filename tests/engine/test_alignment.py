@@ -13,7 +13,7 @@ from scipy.ndimage import map_coordinates
 from cnnreg.geometry.affine import Affine
 from cnnreg.errors import ImageError
 from cnnreg.images.image import Grid
-from cnnreg.initial import find_initial
+from cnnreg.engine.initial import find_initial
 from cnnreg.geometry.transformfile import read_affine, write_affine
 from tests.conftest import smooth_image, write_itk, write_png
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnreg.geometry.affine import Affine, Array, Displacement
-from cnnreg.alignment import align, climb, in_place, score
+from cnnreg.engine.alignment import align, climb, in_place, score
 from cnnreg.images.image import Grid, index_map
 
 METHODS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from cnnreg.config import RefinementConfig
 from cnnreg.errors import ConfigError
 from cnnreg.geometry.fields import Warper, invert, jacobian_determinant, pixel_grid, warp
-from cnnreg.refinement import Refinement, hurry, refine, split
+from cnnreg.engine.refinement import Refinement, hurry, refine, split
 from tests.conftest import smooth_image
 
 CONFIG = RefinementConfig()
@@ -132,7 +132,7 @@ def test_the_loop_keeps_to_the_thread_count(threads):
 
 def test_folds_are_smoothed_out_and_only_they():
     """A field with a fold in one corner loses it; the other corner is not touched."""
-    from cnnreg.refinement import Level, unfold
+    from cnnreg.engine.refinement import Level, unfold
 
     level = Level(image(0, (88, 88)), image(0, (88, 88)), CONFIG)
     field = torch.zeros(1, 2, 88, 88)
@@ -241,7 +241,7 @@ def test_no_thread_computes_with_denormal_numbers():
     code = """
 import torch
 from cnnreg.devices import prepare_cpu
-from cnnreg.refinement import _denormals_flushed
+from cnnreg.engine.refinement import _denormals_flushed
 prepare_cpu(2)
 tiny = torch.tensor([1 << 20], dtype=torch.int32).expand(1 << 20).contiguous().view(torch.float32)
 def left():
@@ -260,7 +260,7 @@ def test_iterations_reuse_their_memory():
 import resource, torch
 from cnnreg.config import RefinementConfig
 from cnnreg.devices import prepare_cpu
-from cnnreg.refinement import refine
+from cnnreg.engine.refinement import refine
 prepare_cpu(None)
 images = torch.rand(2, 1, 1, 512, 512)
 for _ in range(2):
@@ -313,7 +313,7 @@ def test_strong_compression_is_inverted():
 @pytest.mark.gpu
 def test_cuda_gives_the_same_field_and_never_waits():
     """Within a fiftieth of a pixel of the CPU; the iterations do not synchronise with the host."""
-    from cnnreg.refinement import Level, climb
+    from cnnreg.engine.refinement import Level, climb
 
     fixed, moving, _ = known_pair(17, 5.0, (256, 256))
     assert_close(run(fixed.cuda(), moving.cuda()).field.cpu(), run(fixed, moving).field, atol=0.02, rtol=0)
