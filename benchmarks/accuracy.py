@@ -27,11 +27,11 @@ from peers import PEERS
 
 from cnnreg.adaptation import adapt
 from cnnreg.config import InputConfig, preset
-from cnnreg.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
+from cnnreg.pairs.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
 from cnnreg.devices import prepare_cpu
 from cnnreg.evaluation import measure
 from cnnreg.geometry.fields import resize
-from cnnreg.mirroring import mirror_pair
+from cnnreg.pairs.mirroring import mirror_pair
 from cnnreg.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather
 from cnnreg.engine.refinement import refine

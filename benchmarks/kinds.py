@@ -37,7 +37,7 @@ from peers import from_xy
 
 from cnnreg.geometry.affine import Affine
 from cnnreg.config import preset
-from cnnreg.dataset import PairFiles
+from cnnreg.pairs.dataset import PairFiles
 from cnnreg.geometry.fields import jacobian_determinant
 from cnnreg.images.image import Grid
 from cnnreg.pipeline.loading import Request

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnreg import metrics
-from cnnreg.dataset import Labels, Points
+from cnnreg.pairs.dataset import Labels, Points
 from cnnreg.geometry.fields import jacobian_determinant, sample
 from cnnreg.images.image import Grid
 from cnnreg.geometry.resampling import move_points, source_points, warp_labels

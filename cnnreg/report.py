@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cnnreg.dataset import resize_labels
+from cnnreg.pairs.dataset import resize_labels
 from cnnreg.geometry.fields import jacobian_determinant, resize, sample
 from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.images.image import suffix_for, write_field, write_image

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from cnnreg import metrics
 from cnnreg.augmentation import augment
 from cnnreg.config import Config
-from cnnreg.dataset import Pair
+from cnnreg.pairs.dataset import Pair
 from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
 from cnnreg.geometry.fields import jacobian_determinant, warp
 from cnnreg.files import replacing

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cnnreg.geometry import fields
-from cnnreg.demo import make_demo, smooth_field
+from cnnreg.pairs.demo import make_demo, smooth_field
 from cnnreg.modelstore import available
 
 ROOT = Path(__file__).resolve().parents[1]

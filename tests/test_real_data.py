@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnnreg.config import preset
-from cnnreg.dataset import PairFiles
+from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
 from cnnreg.pipeline.setup import Setup

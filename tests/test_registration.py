@@ -10,7 +10,7 @@ import torch
 from PIL import Image as PILImage
 
 from cnnreg.config import Config
-from cnnreg.dataset import PairFiles
+from cnnreg.pairs.dataset import PairFiles
 from cnnreg.geometry.fields import pixel_grid, warp
 from cnnreg.images.image import read_field, read_image
 from cnnreg.modelstore import load_model

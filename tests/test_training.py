@@ -195,7 +195,7 @@ def Generator(seed: int) -> torch.Generator:  # noqa: N802  reads like torch's o
 def test_label_maps_follow_their_images_to_the_training_size():
     """A moving image on a grid of its own: its labels come to the fixed grid, then to the training size."""
     from cnnreg.config import InputConfig
-    from cnnreg.dataset import at_size, make_pair
+    from cnnreg.pairs.dataset import at_size, make_pair
     from cnnreg.images.image import Grid, Image
 
     values = smooth_image((40, 60))

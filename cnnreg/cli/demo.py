@@ -17,7 +17,7 @@ def demo(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Make a pair of images whose deformation is known, register it, and compare the result with the truth."""
-    from cnnreg.demo import write_demo
+    from cnnreg.pairs.demo import write_demo
     from cnnreg.report import claim_folder
 
     claim_folder(out / "result", overwrite=overwrite)

@@ -91,7 +91,7 @@ def register(
         raise UsageError("without a model nothing is predicted: give --adapt N")
     if landmark_weight and (not steps or setup.config.adaptation.target == "weights"):
         raise UsageError("--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper")
-    from cnnreg.dataset import PairFiles
+    from cnnreg.pairs.dataset import PairFiles
     from cnnreg.pipeline.loading import Request
     from cnnreg.pipeline.registration import register as run
     from cnnreg.report import REPORT, claim_folder, write_registration
@@ -153,7 +153,7 @@ def adapt(
     total = setup.config.adaptation.steps
     if total == 0:
         raise UsageError("the preset has no one-shot steps: give their number with --steps N")
-    from cnnreg.dataset import PairFiles, read_pairs
+    from cnnreg.pairs.dataset import PairFiles, read_pairs
     from cnnreg.modelstore import claim_model_folder
     from cnnreg.pipeline.tuning import adapt_model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cnnreg.dataset import read_points, read_table
+from cnnreg.pairs.dataset import read_points, read_table
 from cnnreg.errors import ImageError, OutputError, UsageError
 from cnnreg.geometry.fields import inside
 from cnnreg.files import stem, write_text

@@ -8,11 +8,11 @@ from typing import Any
 
 from cnnreg import modelstore, training
 from cnnreg.config import Config
-from cnnreg.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles
+from cnnreg.pairs.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import OutputError
 from cnnreg.files import claim, sha256
-from cnnreg.mirroring import mirror_pair
+from cnnreg.pairs.mirroring import mirror_pair
 from cnnreg.modelstore import Card
 from cnnreg.pipeline.setup import Setup, load
 from cnnreg.watching import unwatched

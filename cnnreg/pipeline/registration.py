@@ -8,13 +8,13 @@ from torch import Tensor
 
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
-from cnnreg.dataset import Pair, Points, read_landmarks
+from cnnreg.pairs.dataset import Pair, Points, read_landmarks
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.evaluation import Evidence, Measures, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.images.image import Image
 from cnnreg.engine.initial import Initial
-from cnnreg.intensities import normalise
+from cnnreg.pairs.intensities import normalise
 from cnnreg.modelstore import Model
 from cnnreg.network import RegistrationNetwork
 from cnnreg.pipeline.forecast import Forecast, forecast

@@ -10,7 +10,7 @@ from torch import Tensor
 from cnnreg import defaults, modelstore
 from cnnreg.adaptation import Terms
 from cnnreg.config import Config
-from cnnreg.dataset import Pair
+from cnnreg.pairs.dataset import Pair
 from cnnreg.errors import ConfigError
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import build_network

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from cnnreg.config import InputConfig
-from cnnreg.dataset import read_intensities, read_label_map
+from cnnreg.pairs.dataset import read_intensities, read_label_map
 from cnnreg.errors import ImageError, UsageError
 from cnnreg.files import publishing
 from cnnreg.images.image import Image, read_field, write_image
-from cnnreg.intensities import normalise
+from cnnreg.pairs.intensities import normalise
 from cnnreg.picture import draw_strain
 from cnnreg.geometry.strain import Segment, centroid, green_lagrange, polar, segments, wall
 

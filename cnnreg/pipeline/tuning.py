@@ -6,7 +6,7 @@ from pathlib import Path
 from cnnreg import modelstore
 from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config
-from cnnreg.dataset import PairFiles
+from cnnreg.pairs.dataset import PairFiles
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.modelstore import Card, Model
 from cnnreg.network import RegistrationNetwork

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cnnreg.geometry.affine import Affine
 from cnnreg.config import InputConfig
-from cnnreg.dataset import Labels, Pair, make_pair
+from cnnreg.pairs.dataset import Labels, Pair, make_pair
 from cnnreg.geometry.fields import pixel_grid, sample
 from cnnreg.images.image import Grid, Image
 from cnnreg.geometry.resampling import warp_labels

@@ -17,7 +17,7 @@ from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, TableError
 from cnnreg.geometry.fields import inside
 from cnnreg.images.image import MIN_SIZE, Grid, Image, index_map, read_image
-from cnnreg.intensities import Window, normalise
+from cnnreg.pairs.intensities import Window, normalise
 from cnnreg.geometry.resampling import antialiased, source_points, warp_labels
 
 Labels = NDArray[np.int64]  # (H, W)
