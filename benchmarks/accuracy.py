@@ -29,7 +29,7 @@ from cnnreg.adaptation import adapt
 from cnnreg.config import InputConfig, preset
 from cnnreg.pairs.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
 from cnnreg.devices import prepare_cpu
-from cnnreg.evaluation import measure
+from cnnreg.evaluation.measure import measure
 from cnnreg.geometry.fields import resize
 from cnnreg.pairs.mirroring import mirror_pair
 from cnnreg.modelstore import find, load_model

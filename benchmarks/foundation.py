@@ -26,7 +26,7 @@ from accuracy import cardiac_pairs, chest_pairs, part_of
 from cnnreg.adaptation import adapt
 from cnnreg.config import preset
 from cnnreg.pairs.dataset import Pair
-from cnnreg.evaluation import Measures, measure
+from cnnreg.evaluation.measure import Measures, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather

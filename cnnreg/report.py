@@ -13,10 +13,10 @@ from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.images.image import suffix_for, write_field, write_image
 from cnnreg.engine.initial import Initial
 from cnnreg.modelstore import Model
-from cnnreg.picture import draw_registration
+from cnnreg.evaluation.picture import draw_registration
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.system import versions
-from cnnreg.tables import summary
+from cnnreg.evaluation.tables import summary
 from cnnreg.geometry.resampling import shrink, source_points, warp_labels
 from cnnreg.geometry.transformfile import write_affine
 
@@ -151,7 +151,7 @@ def how(result: Registration) -> str:
 
 
 def picture(result: Registration) -> Any:
-    """The nine panels of :func:`cnnreg.picture.draw_registration` for a result; large images are shrunk first."""
+    """The nine panels of :func:`cnnreg.evaluation.picture.draw_registration` for a result; large images are shrunk first."""
     pair, field, grid = result.pair, result.field, result.pair.fixed.grid
     identity = torch.zeros_like(field)
     jacobian = shrink(jacobian_determinant(field)[None], DRAWN)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from cnnreg import metrics
+from cnnreg.evaluation import metrics
 from cnnreg.augmentation import augment
 from cnnreg.config import Config
 from cnnreg.pairs.dataset import Pair

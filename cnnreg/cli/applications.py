@@ -47,7 +47,7 @@ def csub(
         changes={"adaptation": {"steps": adapt}},
     )
     from cnnreg.pipeline.subtraction import RESULTS, subtract, write_subtraction
-    from cnnreg.tables import rows
+    from cnnreg.evaluation.tables import rows
 
     claim_results(folder, RESULTS, overwrite=overwrite)
     with console.energy_display(adapt, quiet=quiet) as on_step:

@@ -36,7 +36,7 @@ def evaluate(
     """
     from cnnreg.pipeline.scoring import ScoringRequest
     from cnnreg.pipeline.scoring import evaluate as run
-    from cnnreg.tables import append_csv, flatten, rows
+    from cnnreg.evaluation.tables import append_csv, flatten, rows
 
     request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
     if physical and not points_fixed:

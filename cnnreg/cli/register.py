@@ -171,7 +171,7 @@ def adapt(
 def _show(result: "Registration", written: list[Path]) -> None:
     """The table of a registration, what may surprise, and the files."""
     from cnnreg.report import how
-    from cnnreg.tables import rows
+    from cnnreg.evaluation.tables import rows
 
     names = f"{result.request.files.moving.name} onto {result.request.files.fixed.name}"
     title = f"{names}: model {result.model.card.name}, {how(result)}, {result.device}"

@@ -10,7 +10,7 @@ from cnnreg.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
 from cnnreg.pairs.dataset import Pair, Points, read_landmarks
 from cnnreg.devices import prepare_cpu, resolve_device
-from cnnreg.evaluation import Evidence, Measures, measure
+from cnnreg.evaluation.measure import Evidence, Measures, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.images.image import Image
 from cnnreg.engine.initial import Initial

@@ -13,7 +13,7 @@ from cnnreg.errors import ImageError, UsageError
 from cnnreg.files import publishing
 from cnnreg.images.image import Image, read_field, write_image
 from cnnreg.pairs.intensities import normalise
-from cnnreg.picture import draw_strain
+from cnnreg.evaluation.picture import draw_strain
 from cnnreg.geometry.strain import Segment, centroid, green_lagrange, polar, segments, wall
 
 MAPS, TABLE, PICTURE = "strain.mha", "strain.csv", "strain.png"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnreg import metrics
+from cnnreg.evaluation import metrics
 from cnnreg.geometry.affine import Affine
 from cnnreg.errors import OutputError, UsageError
 from cnnreg.geometry.exchange import export_field, import_field, kind_of

@@ -16,7 +16,7 @@ from cnnreg import defaults, modelstore, training
 from cnnreg.config import preset
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ConfigError, OutputError
-from cnnreg.evaluation import Evidence, measure
+from cnnreg.evaluation.measure import Evidence, measure
 from cnnreg.files import claim, write_text
 from cnnreg.pipeline.pretraining import TrainingRequest, train_model
 from cnnreg.pipeline.setup import Setup

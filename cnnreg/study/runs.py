@@ -18,7 +18,7 @@ import torch
 from cnnreg.config import preset
 from cnnreg.devices import prepare_cpu
 from cnnreg.errors import CnnregError
-from cnnreg.evaluation import Evidence, measure
+from cnnreg.evaluation.measure import Evidence, measure
 from cnnreg.pipeline.registration import deform
 from cnnreg.pipeline.setup import Setup, Stopwatch, load
 from cnnreg.study import elastix

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnreg import metrics
+from cnnreg.evaluation import metrics
 
 
 def square(top: int, left: int, side: int = 10, size: tuple[int, int] = (40, 52)) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnreg import metrics
+from cnnreg.evaluation import metrics
 from cnnreg.pairs.dataset import Labels, Points
 from cnnreg.geometry.fields import jacobian_determinant, sample
 from cnnreg.images.image import Grid

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 
-from cnnreg.metrics import contour
+from cnnreg.evaluation.metrics import contour
 
 Array = NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 from cnnreg.errors import OutputError
 from cnnreg.files import replacing
 
-States = Mapping[str, Mapping[str, Any]]  # before, after, ... -> the measures of cnnreg.evaluation
+States = Mapping[str, Mapping[str, Any]]  # before, after, ... -> the measures of cnnreg.evaluation.measure
 
 _ROWS = [  # title, path in the measures, digits
     ("MAD", "mad", 4),
