@@ -25,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).parent / "train_models"))
 from make_tables import split
 from peers import PEERS
 
-from cnnreg.adaptation import adapt
+from cnnreg.learning.adaptation import adapt
 from cnnreg.config import InputConfig, preset
 from cnnreg.pairs.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
 from cnnreg.devices import prepare_cpu
 from cnnreg.evaluation.measure import measure
 from cnnreg.geometry.fields import resize
 from cnnreg.pairs.mirroring import mirror_pair
-from cnnreg.modelstore import find, load_model
+from cnnreg.learning.modelstore import find, load_model
 from cnnreg.pipeline.registration import gather
 from cnnreg.engine.refinement import refine
 from cnnreg.geometry.resampling import shrink

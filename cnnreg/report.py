@@ -12,7 +12,7 @@ from cnnreg.geometry.fields import jacobian_determinant, resize, sample
 from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.images.image import suffix_for, write_field, write_image
 from cnnreg.engine.initial import Initial
-from cnnreg.modelstore import Model
+from cnnreg.learning.modelstore import Model
 from cnnreg.evaluation.picture import draw_registration
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.system import versions

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cnnreg import modelstore
+from cnnreg.learning import modelstore
 
 
 def versions() -> dict[str, str]:

@@ -17,8 +17,8 @@ from scipy.ndimage import gaussian_filter, shift
 
 from cnnreg.cli.main import run
 from cnnreg.config import Config, NetworkConfig
-from cnnreg.modelstore import save_model
-from cnnreg.network import build_network
+from cnnreg.learning.modelstore import save_model
+from cnnreg.learning.network import build_network
 
 SIZE = (48, 61)  # rows, columns: never square, divisible by nothing
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -13,7 +13,7 @@ import torch
 from PIL import Image as PILImage
 from safetensors.torch import load_file, save_file
 
-from cnnreg import modelstore
+from cnnreg.learning import modelstore
 from cnnreg.cli.main import run
 from cnnreg.files import sha256
 from tests.conftest import save_tiny_model, smooth_image, smooth_pair, tree, write_dicom, write_itk, write_png

@@ -14,7 +14,7 @@ import pytest
 
 from cnnreg.geometry import fields
 from cnnreg.pairs.demo import make_demo, smooth_field
-from cnnreg.modelstore import available
+from cnnreg.learning.modelstore import available
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or a 
 def list_models(as_json: options.AsJson = False) -> None:
     """List every model that --model can name."""
     from cnnreg.errors import ModelError
-    from cnnreg.modelstore import available, cache_folder, read_card
+    from cnnreg.learning.modelstore import available, cache_folder, read_card
 
     rows = {}
     for name, folder in available().items():
@@ -39,7 +39,7 @@ def list_models(as_json: options.AsJson = False) -> None:
 @app.command()
 def info(name: Name) -> None:
     """Print a model's card: architecture, training, data, licence, metrics, hash."""
-    from cnnreg.modelstore import find, verify
+    from cnnreg.learning.modelstore import find, verify
 
     console.say(json.dumps(dataclasses.asdict(verify(find(name))), indent=2))
 
@@ -59,8 +59,8 @@ def pull(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Copy a model, verified, into your cache; safe for parallel jobs."""
-    from cnnreg.modelstore import cache_folder
-    from cnnreg.modelstore import pull as run
+    from cnnreg.learning.modelstore import cache_folder
+    from cnnreg.learning.modelstore import pull as run
 
     there = (cache_folder() / name).is_dir() and not overwrite
     folder = run(name, source=source, offline=offline, overwrite=overwrite)
@@ -73,7 +73,7 @@ def verify(
 ) -> None:
     """Check that weights are whole and fit their cards."""
     from cnnreg.errors import ModelError
-    from cnnreg.modelstore import available, find, load_model
+    from cnnreg.learning.modelstore import available, find, load_model
 
     bad = []
     for name in names or available():
@@ -92,7 +92,7 @@ def path(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The cache folder, if none is named.")] = None,
 ) -> None:
     """Print the folder of a model, or of the cache."""
-    from cnnreg.modelstore import cache_folder, find
+    from cnnreg.learning.modelstore import cache_folder, find
 
     console.say(str(find(name) if name else cache_folder()))
 
@@ -106,8 +106,8 @@ def add(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Copy a trained or adapted model into your cache, under a name."""
-    from cnnreg.modelstore import add as run
-    from cnnreg.modelstore import available
+    from cnnreg.learning.modelstore import add as run
+    from cnnreg.learning.modelstore import available
 
     chosen = name or folder.resolve().name
     if chosen == "none":

@@ -154,7 +154,7 @@ def adapt(
     if total == 0:
         raise UsageError("the preset has no one-shot steps: give their number with --steps N")
     from cnnreg.pairs.dataset import PairFiles, read_pairs
-    from cnnreg.modelstore import claim_model_folder
+    from cnnreg.learning.modelstore import claim_model_folder
     from cnnreg.pipeline.tuning import adapt_model
 
     claim_model_folder(out, overwrite=overwrite)

@@ -15,7 +15,7 @@ from cnnreg.cli import console, options
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnreg.training import Progress
+    from cnnreg.learning.training import Progress
 
 
 def study(

@@ -54,7 +54,7 @@ def train(
         preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
     )
     from cnnreg.pipeline.pretraining import TrainingRequest, train_model
-    from cnnreg.training import Progress
+    from cnnreg.learning.training import Progress
 
     request = TrainingRequest(table, out, validation, mirror, epochs, resume, overwrite, description, license)
     with console.training_display(quiet=quiet) as show:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cnnreg.adaptation import Terms, adapt
+from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
 from cnnreg.pairs.dataset import Pair, Points, read_landmarks
 from cnnreg.devices import prepare_cpu, resolve_device
@@ -15,8 +15,8 @@ from cnnreg.geometry.fields import resize
 from cnnreg.images.image import Image
 from cnnreg.engine.initial import Initial
 from cnnreg.pairs.intensities import normalise
-from cnnreg.modelstore import Model
-from cnnreg.network import RegistrationNetwork
+from cnnreg.learning.modelstore import Model
+from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from cnnreg import defaults, modelstore
-from cnnreg.adaptation import Terms
+from cnnreg import defaults
+from cnnreg.learning import modelstore
+from cnnreg.learning.adaptation import Terms
 from cnnreg.config import Config
 from cnnreg.pairs.dataset import Pair
 from cnnreg.errors import ConfigError
-from cnnreg.modelstore import Card, Model
-from cnnreg.network import build_network
+from cnnreg.learning.modelstore import Card, Model
+from cnnreg.learning.network import build_network
 from cnnreg.geometry.resampling import shrink
 
 Watch = Callable[[int, Terms], None]

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cnnreg import defaults, modelstore, training
+from cnnreg import defaults
+from cnnreg.learning import modelstore, training
 from cnnreg.config import preset
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ConfigError, OutputError

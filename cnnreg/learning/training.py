@@ -15,15 +15,15 @@ import torch
 from torch import Generator, Tensor
 
 from cnnreg.evaluation import metrics
-from cnnreg.augmentation import augment
+from cnnreg.learning.augmentation import augment
 from cnnreg.config import Config
 from cnnreg.pairs.dataset import Pair
 from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
 from cnnreg.geometry.fields import jacobian_determinant, warp
 from cnnreg.files import replacing
 from cnnreg.images.image import Grid
-from cnnreg.network import RegistrationNetwork
-from cnnreg.objective import energy
+from cnnreg.learning.network import RegistrationNetwork
+from cnnreg.learning.objective import energy
 from cnnreg.geometry.resampling import warp_labels
 from cnnreg.watching import unwatched
 

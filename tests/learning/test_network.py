@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from cnnreg.config import NetworkConfig
 from cnnreg.errors import ShapeError
-from cnnreg.network import build_network
+from cnnreg.learning.network import build_network
 
 SMALL = NetworkConfig(pooling=2, channels=(4, 8, 8))
 

@@ -20,11 +20,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cnnreg import modelstore
+from cnnreg.learning import modelstore
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ModelError
-from cnnreg.modelstore import CARD, WEIGHTS, available, cache_folder, find, load_model, pull, save_model, shipped_folder
-from cnnreg.network import RegistrationNetwork, build_network
+from cnnreg.learning.modelstore import CARD, WEIGHTS, available, cache_folder, find, load_model, pull, save_model, shipped_folder
+from cnnreg.learning.network import RegistrationNetwork, build_network
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_pair, tree
 
 CLI = Callable[..., Ended]
@@ -340,7 +340,7 @@ def test_offline_by_option_and_by_environment(
 PULLER = """
 import sys, time
 from pathlib import Path
-from cnnreg.modelstore import find, load_model, pull
+from cnnreg.learning.modelstore import find, load_model, pull
 
 url, signals, me = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 (signals / me).touch()

@@ -23,7 +23,7 @@ import torch
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ConfigError, ModelError, OutputError, UsageError, unknown_name
 from cnnreg.files import claim, replacing, sha256, write_text
-from cnnreg.network import RegistrationNetwork
+from cnnreg.learning.network import RegistrationNetwork
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 CARD_FORMAT = 1

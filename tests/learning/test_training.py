@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from cnnreg.augmentation import augment
+from cnnreg.learning.augmentation import augment
 from cnnreg.config import preset
-from cnnreg.modelstore import load_model
-from cnnreg.training import learning_rate
+from cnnreg.learning.modelstore import load_model
+from cnnreg.learning.training import learning_rate
 from tests.conftest import smooth_image, smooth_pair, write_png
 
 PARAMETERS = """
@@ -91,7 +91,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(cli, table, tmp_path, monk
     """An interrupt after step 3 of 8, then --resume: the weights and the log of a run that was never stopped."""
     train(cli, table, tmp_path / "whole", "--steps", 8, "--val", table)
 
-    from cnnreg import training
+    from cnnreg.learning import training
 
     original = training.training_step
 

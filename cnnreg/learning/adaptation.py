@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cnnreg.adam import FlatAdam
+from cnnreg.learning.adam import FlatAdam
 from cnnreg.config import Config
 from cnnreg.errors import DivergenceError
 from cnnreg.geometry.fields import warp
-from cnnreg.network import RegistrationNetwork
-from cnnreg.objective import energy
+from cnnreg.learning.network import RegistrationNetwork
+from cnnreg.learning.objective import energy
 from cnnreg.watching import unwatched
 
 Terms = dict[str, float]

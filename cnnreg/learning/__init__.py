@@ -1,0 +1,1 @@
+"""The network, its energy, training, one-shot adaptation of its weights, and models on disk."""
