@@ -36,7 +36,7 @@ $(VENV)/.test-installed: $(VENV)/.installed
 
 # What ANTs and elastix themselves make of our fields: in an environment of its own, since they need older versions.
 interop: $(PEERS)/.installed
-	$(PEERS)/bin/python -m pytest tests/test_exchange.py tests/test_study.py -k "ants or transformix or elastix"
+	$(PEERS)/bin/python -m pytest tests/geometry/test_exchange.py tests/study/test_study.py -k "ants or transformix or elastix"
 
 $(PEERS)/.installed: pyproject.toml constraints-peers.txt
 	$(PYTHON) -m venv $(PEERS)

@@ -18,7 +18,7 @@ def demo(
 ) -> None:
     """Make a pair of images whose deformation is known, register it, and compare the result with the truth."""
     from cnnreg.pairs.demo import write_demo
-    from cnnreg.report import claim_folder
+    from cnnreg.pipeline.report import claim_folder
 
     claim_folder(out / "result", overwrite=overwrite)
     write_demo(out, overwrite=overwrite)

@@ -29,7 +29,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A preset.", s
 
 def info(as_json: options.AsJson = False) -> None:
     """Print versions, devices, folders and threads: what a bug report needs."""
-    from cnnreg.system import describe_system
+    from cnnreg.pipeline.system import describe_system
 
     facts = describe_system()
     if as_json:

@@ -94,7 +94,7 @@ def register(
     from cnnreg.pairs.dataset import PairFiles
     from cnnreg.pipeline.loading import Request
     from cnnreg.pipeline.registration import register as run
-    from cnnreg.report import REPORT, claim_folder, write_registration
+    from cnnreg.pipeline.report import REPORT, claim_folder, write_registration
 
     claim_folder(folder, overwrite=overwrite)
     request = Request(
@@ -170,7 +170,7 @@ def adapt(
 
 def _show(result: "Registration", written: list[Path]) -> None:
     """The table of a registration, what may surprise, and the files."""
-    from cnnreg.report import how
+    from cnnreg.pipeline.report import how
     from cnnreg.evaluation.tables import rows
 
     names = f"{result.request.files.moving.name} onto {result.request.files.fixed.name}"

@@ -27,7 +27,7 @@ from cnnreg.study.cohort import Cohort, Loader, read_cohort
 from cnnreg.study.ledger import Ledger
 from cnnreg.study.publication import publish
 from cnnreg.study.summary import Table
-from cnnreg.system import versions
+from cnnreg.pipeline.system import versions
 
 RESULTS, RECORD, GRID_SEARCH = "results.csv", "study.json", "elastix.csv"
 SEARCH_PAIRS = 8  # training pairs of elastix's grid search

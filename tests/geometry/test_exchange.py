@@ -13,7 +13,7 @@ from cnnreg.geometry.exchange import export_field, import_field
 from cnnreg.images.image import Grid, Image, read_image, write_image
 from cnnreg.geometry.resampling import move_points, warp_image
 from tests.conftest import smooth_image
-from tests.test_refinement import smooth_field
+from tests.engine.test_refinement import smooth_field
 
 TURNED = (0.96, -0.28, 0.28, 0.96)
 GRIDS = {

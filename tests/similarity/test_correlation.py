@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from cnnreg.similarity.correlation import Correlation, MaskedWindows, MatrixWindows, RunningWindows, WholeImage, local_windows
 from cnnreg.similarity.differentiable import Climb, ncc
-from tests.test_objective import noise
+from tests.learning.test_objective import noise
 
 
 @pytest.fixture(params=["products", "running sums"], autouse=True)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from cnnreg.similarity.descriptors import mind
 from cnnreg.similarity.measures import MutualInformation, Squares
 from cnnreg.similarity.differentiable import Climb
-from tests.test_objective import noise
+from tests.learning.test_objective import noise
 
 
 def smooth(seed: int, shape: tuple[int, ...] = (1, 1, 14, 18)) -> torch.Tensor:

@@ -15,7 +15,7 @@ from cnnreg.engine.initial import Initial
 from cnnreg.learning.modelstore import Model
 from cnnreg.evaluation.picture import draw_registration
 from cnnreg.pipeline.registration import Inverse, Registration
-from cnnreg.system import versions
+from cnnreg.pipeline.system import versions
 from cnnreg.evaluation.tables import summary
 from cnnreg.geometry.resampling import shrink, source_points, warp_labels
 from cnnreg.geometry.transformfile import write_affine
