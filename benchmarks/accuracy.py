@@ -25,17 +25,17 @@ sys.path.insert(0, str(Path(__file__).parent / "train_models"))
 from make_tables import split
 from peers import PEERS
 
-from cnnreg.learning.adaptation import adapt
 from cnnreg.config import InputConfig, preset
-from cnnreg.pairs.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
 from cnnreg.devices import prepare_cpu
+from cnnreg.engine.refinement import refine
 from cnnreg.evaluation.measure import measure
 from cnnreg.geometry.fields import resize
-from cnnreg.pairs.mirroring import mirror_pair
-from cnnreg.learning.modelstore import find, load_model
-from cnnreg.pipeline.registration import gather
-from cnnreg.engine.refinement import refine
 from cnnreg.geometry.resampling import shrink
+from cnnreg.learning.adaptation import adapt
+from cnnreg.learning.modelstore import find, load_model
+from cnnreg.pairs.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
+from cnnreg.pairs.mirroring import mirror_pair
+from cnnreg.pipeline.registration import gather
 
 Method = Callable[[Pair], torch.Tensor]
 MODELS = {"cardiac": "cardiac-cine-mr", "chest": "chest-xray"}

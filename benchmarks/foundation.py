@@ -23,15 +23,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from accuracy import cardiac_pairs, chest_pairs, part_of
 
-from cnnreg.learning.adaptation import adapt
 from cnnreg.config import preset
-from cnnreg.pairs.dataset import Pair
+from cnnreg.engine.refinement import refine
 from cnnreg.evaluation.measure import Measures, measure
 from cnnreg.geometry.fields import resize
+from cnnreg.learning.adaptation import adapt
 from cnnreg.learning.modelstore import find, load_model
+from cnnreg.pairs.dataset import Pair
 from cnnreg.pipeline.registration import gather
 from cnnreg.pipeline.setup import working_inputs
-from cnnreg.engine.refinement import refine
 
 
 def score(pairs: list[Pair], model: str, name: str, steps: int) -> list[Measures]:

@@ -35,15 +35,15 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import from_xy
 
-from cnnreg.geometry.affine import Affine
 from cnnreg.config import preset
-from cnnreg.pairs.dataset import PairFiles
+from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.fields import jacobian_determinant
+from cnnreg.geometry.resampling import move_points
 from cnnreg.images.image import Grid
+from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
 from cnnreg.pipeline.setup import Setup
-from cnnreg.geometry.resampling import move_points
 
 SIDE = 400  # pixels of the longer side
 KINDS = [  # image, contrast of the moving one, whether it is far

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from cnnreg.geometry import fields
-from cnnreg.pairs.demo import make_demo, smooth_field
 from cnnreg.learning.modelstore import available
+from cnnreg.pairs.demo import make_demo, smooth_field
 
 ROOT = Path(__file__).resolve().parents[1]
 

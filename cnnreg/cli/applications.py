@@ -46,8 +46,8 @@ def csub(
         threads=threads,
         changes={"adaptation": {"steps": adapt}},
     )
-    from cnnreg.pipeline.subtraction import RESULTS, subtract, write_subtraction
     from cnnreg.evaluation.tables import rows
+    from cnnreg.pipeline.subtraction import RESULTS, subtract, write_subtraction
 
     claim_results(folder, RESULTS, overwrite=overwrite)
     with console.energy_display(adapt, quiet=quiet) as on_step:

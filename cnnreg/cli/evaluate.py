@@ -34,9 +34,9 @@ def evaluate(
     MAD and NCC of the images; DSC, CMD and HD95 of the label maps; landmark error; folding and SD of log Jacobian of
     the field. Distances are in pixels of the fixed image (landmarks: of the moving one), and in mm where known.
     """
+    from cnnreg.evaluation.tables import append_csv, flatten, rows
     from cnnreg.pipeline.scoring import ScoringRequest
     from cnnreg.pipeline.scoring import evaluate as run
-    from cnnreg.evaluation.tables import append_csv, flatten, rows
 
     request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
     if physical and not points_fixed:

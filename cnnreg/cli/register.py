@@ -153,8 +153,8 @@ def adapt(
     total = setup.config.adaptation.steps
     if total == 0:
         raise UsageError("the preset has no one-shot steps: give their number with --steps N")
-    from cnnreg.pairs.dataset import PairFiles, read_pairs
     from cnnreg.learning.modelstore import claim_model_folder
+    from cnnreg.pairs.dataset import PairFiles, read_pairs
     from cnnreg.pipeline.tuning import adapt_model
 
     claim_model_folder(out, overwrite=overwrite)
@@ -170,8 +170,8 @@ def adapt(
 
 def _show(result: "Registration", written: list[Path]) -> None:
     """The table of a registration, what may surprise, and the files."""
-    from cnnreg.pipeline.report import how
     from cnnreg.evaluation.tables import rows
+    from cnnreg.pipeline.report import how
 
     names = f"{result.request.files.moving.name} onto {result.request.files.fixed.name}"
     title = f"{names}: model {result.model.card.name}, {how(result)}, {result.device}"

@@ -53,8 +53,8 @@ def train(
     setup = options.make_setup(
         preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
     )
-    from cnnreg.pipeline.pretraining import TrainingRequest, train_model
     from cnnreg.learning.training import Progress
+    from cnnreg.pipeline.pretraining import TrainingRequest, train_model
 
     request = TrainingRequest(table, out, validation, mirror, epochs, resume, overwrite, description, license)
     with console.training_display(quiet=quiet) as show:

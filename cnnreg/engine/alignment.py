@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.geometry.affine import Affine, Array
-from cnnreg.similarity.correlation import Correlation, MaskedWindows, local_windows
 from cnnreg.geometry.fields import pixel_grid
+from cnnreg.similarity.correlation import Correlation, MaskedWindows, local_windows
 from cnnreg.similarity.filters import Blur, edges, gradient
 
 COARSE = 72  # pixels of the longer side in the exhaustive search

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnreg.geometry.affine import Affine, Array, Displacement
 from cnnreg.engine.alignment import align, climb, in_place, score
+from cnnreg.geometry.affine import Affine, Array, Displacement
 from cnnreg.images.image import Grid, index_map
 
 METHODS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")

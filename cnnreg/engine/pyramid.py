@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.config import RefinementConfig
+from cnnreg.engine.landmarks import Landmarks, Pull
+from cnnreg.geometry.fields import Warper
 from cnnreg.similarity.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
 from cnnreg.similarity.descriptors import mind
-from cnnreg.geometry.fields import Warper
 from cnnreg.similarity.filters import by_displacement, edges
-from cnnreg.engine.landmarks import Landmarks, Pull
 from cnnreg.similarity.measures import MutualInformation, Squares
 
 DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete

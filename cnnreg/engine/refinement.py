@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.config import RefinementConfig
-from cnnreg.similarity.correlation import agreement
-from cnnreg.errors import ConfigError
-from cnnreg.geometry.fields import Warper, jacobian_determinant
-from cnnreg.similarity.filters import Blur, by_displacement
 from cnnreg.engine.landmarks import Landmarks
 from cnnreg.engine.pyramid import DECISIVE, Level, prolong, pyramid, restrict
+from cnnreg.errors import ConfigError
+from cnnreg.geometry.fields import Warper, jacobian_determinant
 from cnnreg.geometry.resampling import shrink
+from cnnreg.similarity.correlation import agreement
+from cnnreg.similarity.filters import Blur, by_displacement
 from cnnreg.watching import unwatched
 
 SHARES = (0.06, 0.4, 0.34, 0.2)  # of the iterations, by level from the finest; the last holds for all coarser ones

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from cnnreg.evaluation import metrics
-from cnnreg.pairs.dataset import Labels, Points
 from cnnreg.geometry.fields import jacobian_determinant, sample
-from cnnreg.images.image import Grid
 from cnnreg.geometry.resampling import move_points, source_points, warp_labels
+from cnnreg.images.image import Grid
+from cnnreg.pairs.dataset import Labels, Points
 
 Measures = dict[str, Any]
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnreg.errors import ImageError, UsageError, unknown_name
-from cnnreg.geometry.fields import pixel_grid
 from cnnreg.files import replacing, write_text
-from cnnreg.images.image import Grid, read_field, write_field
+from cnnreg.geometry.fields import pixel_grid
 from cnnreg.geometry.resampling import between, source_points
+from cnnreg.images.image import Grid, read_field, write_field
 
 SUFFIXES = {
     "itk": (".mha", ".mhd", ".nrrd", ".nii"),

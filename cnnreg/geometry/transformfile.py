@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from cnnreg.geometry.affine import Affine
 from cnnreg.errors import ImageError
 from cnnreg.files import replacing
+from cnnreg.geometry.affine import Affine
 from cnnreg.images.image import Grid
 
 _ELASTIX = {

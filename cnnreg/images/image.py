@@ -12,9 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from cnnreg.images.decoding import decode
 from cnnreg.errors import ImageError, OutputError
 from cnnreg.files import replacing
+from cnnreg.images.decoding import decode
 from cnnreg.images.formats import FORMATS
 
 MIN_SIZE = 16  # pixels along the shorter side

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cnnreg.learning.adam import FlatAdam
 from cnnreg.config import Config
 from cnnreg.errors import DivergenceError
 from cnnreg.geometry.fields import warp
+from cnnreg.learning.adam import FlatAdam
 from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.learning.objective import energy
 from cnnreg.watching import unwatched

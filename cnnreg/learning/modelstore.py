@@ -154,7 +154,7 @@ def is_offline() -> bool:
 
 def shipped_folder() -> Path:
     """The models that come with cnnreg: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "_models"
     return installed if installed.is_dir() else package.parent / "models"
 

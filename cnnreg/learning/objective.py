@@ -4,9 +4,9 @@ from torch import Tensor
 
 from cnnreg.config import LossConfig
 from cnnreg.similarity.descriptors import mind
+from cnnreg.similarity.differentiable import Climb, local_ncc, ncc
 from cnnreg.similarity.measures import MutualInformation, Squares
 from cnnreg.similarity.regularity import diffusion, norm_per_pixel, total_variation
-from cnnreg.similarity.differentiable import Climb, local_ncc, ncc
 
 
 def energy(fixed: Tensor, warped: Tensor, field: Tensor, config: LossConfig) -> dict[str, Tensor]:

@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from cnnreg.evaluation import metrics
-from cnnreg.learning.augmentation import augment
 from cnnreg.config import Config
-from cnnreg.pairs.dataset import Pair
 from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
-from cnnreg.geometry.fields import jacobian_determinant, warp
+from cnnreg.evaluation import metrics
 from cnnreg.files import replacing
+from cnnreg.geometry.fields import jacobian_determinant, warp
+from cnnreg.geometry.resampling import warp_labels
 from cnnreg.images.image import Grid
+from cnnreg.learning.augmentation import augment
 from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.learning.objective import energy
-from cnnreg.geometry.resampling import warp_labels
+from cnnreg.pairs.dataset import Pair
 from cnnreg.watching import unwatched
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnreg.geometry import fields
-from cnnreg.geometry.affine import Affine, Displacement
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, TableError
+from cnnreg.geometry import fields
+from cnnreg.geometry.affine import Affine, Displacement
 from cnnreg.geometry.fields import inside
+from cnnreg.geometry.resampling import antialiased, source_points, warp_labels
 from cnnreg.images.image import MIN_SIZE, Grid, Image, index_map, read_image
 from cnnreg.pairs.intensities import Window, normalise
-from cnnreg.geometry.resampling import antialiased, source_points, warp_labels
 
 Labels = NDArray[np.int64]  # (H, W)
 Points = NDArray[np.float64]  # (N, 2), row and column in pixels

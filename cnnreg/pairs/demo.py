@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnreg.geometry import fields
 from cnnreg.errors import OutputError
 from cnnreg.files import replacing
-from cnnreg.images.image import Grid, Image, write_image
+from cnnreg.geometry import fields
 from cnnreg.geometry.resampling import warp_image
+from cnnreg.images.image import Grid, Image, write_image
 
 FILES = ("fixed.png", "moving.png", "seg_fixed.png", "seg_moving.png", "points_fixed.csv", "points_moving.csv")
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnnreg.geometry import fields
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError
+from cnnreg.geometry import fields
 from cnnreg.images.image import luminance
 
 Window = tuple[float, float]  # the intensities that become 0 and 1

@@ -7,12 +7,12 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from cnnreg.geometry.affine import Affine
 from cnnreg.config import InputConfig
-from cnnreg.pairs.dataset import Labels, Pair, make_pair
+from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.fields import pixel_grid, sample
-from cnnreg.images.image import Grid, Image
 from cnnreg.geometry.resampling import warp_labels
+from cnnreg.images.image import Grid, Image
+from cnnreg.pairs.dataset import Labels, Pair, make_pair
 
 
 def align_affine(fixed: Tensor, moving: Tensor) -> Tensor:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cnnreg.pairs.dataset import read_points, read_table
 from cnnreg.errors import ImageError, OutputError, UsageError
-from cnnreg.geometry.fields import inside
 from cnnreg.files import stem, write_text
-from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_image
+from cnnreg.geometry.fields import inside
 from cnnreg.geometry.resampling import move_points, move_points_back, source_points, warp_image
+from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_image
+from cnnreg.pairs.dataset import read_points, read_table
 
 
 def apply_field(

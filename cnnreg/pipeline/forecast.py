@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from cnnreg.config import RefinementConfig
-from cnnreg.images.image import Image
 from cnnreg.engine.refinement import refine
+from cnnreg.images.image import Image
 
 PROBE = 0.025  # seconds that the small registration takes where the numbers below were measured, on one core
 MEBIBYTE, MEGAPIXEL = 2**20, 10**6

@@ -9,18 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnreg.geometry.affine import Displacement
 from cnnreg.config import Config
-from cnnreg.pairs.dataset import Pair, PairFiles, make_pair, read_intensities, read_labels, with_labels
-from cnnreg.errors import ImageError, UsageError
-from cnnreg.geometry.exchange import import_field, kind_of
-from cnnreg.images.image import Image
 from cnnreg.engine.initial import Initial, find_initial, given_alignment
-from cnnreg.pairs.intensities import Window, intensity_window, rescale
-from cnnreg.images.padding import content
-from cnnreg.pipeline.setup import Stopwatch
+from cnnreg.errors import ImageError, UsageError
+from cnnreg.geometry.affine import Displacement
+from cnnreg.geometry.exchange import import_field, kind_of
 from cnnreg.geometry.resampling import regrid
 from cnnreg.geometry.transformfile import is_affine, read_affine
+from cnnreg.images.image import Image
+from cnnreg.images.padding import content
+from cnnreg.pairs.dataset import Pair, PairFiles, make_pair, read_intensities, read_labels, with_labels
+from cnnreg.pairs.intensities import Window, intensity_window, rescale
+from cnnreg.pipeline.setup import Stopwatch
 from cnnreg.watching import unwatched
 
 Spacing = tuple[float, float]  # (x, y) in mm

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cnnreg.learning import modelstore, training
 from cnnreg.config import Config
-from cnnreg.pairs.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import OutputError
 from cnnreg.files import claim, sha256
-from cnnreg.pairs.mirroring import mirror_pair
+from cnnreg.learning import modelstore, training
 from cnnreg.learning.modelstore import Card
+from cnnreg.pairs.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles
+from cnnreg.pairs.mirroring import mirror_pair
 from cnnreg.pipeline.setup import Setup, load
 from cnnreg.watching import unwatched
 

@@ -6,22 +6,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.config import Config, InputConfig
-from cnnreg.pairs.dataset import Pair, Points, read_landmarks
 from cnnreg.devices import prepare_cpu, resolve_device
+from cnnreg.engine.initial import Initial
+from cnnreg.engine.refinement import refine
 from cnnreg.evaluation.measure import Evidence, Measures, measure
 from cnnreg.geometry.fields import resize
+from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
 from cnnreg.images.image import Image
-from cnnreg.engine.initial import Initial
-from cnnreg.pairs.intensities import normalise
+from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.learning.modelstore import Model
 from cnnreg.learning.network import RegistrationNetwork
+from cnnreg.pairs.dataset import Pair, Points, read_landmarks
+from cnnreg.pairs.intensities import normalise
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
-from cnnreg.engine.refinement import refine
-from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
 from cnnreg.watching import unwatched
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 
-from cnnreg.pairs.dataset import resize_labels
-from cnnreg.geometry.fields import jacobian_determinant, resize, sample
-from cnnreg.files import claim_results, publishing, sha256
-from cnnreg.images.image import suffix_for, write_field, write_image
 from cnnreg.engine.initial import Initial
-from cnnreg.learning.modelstore import Model
 from cnnreg.evaluation.picture import draw_registration
-from cnnreg.pipeline.registration import Inverse, Registration
-from cnnreg.pipeline.system import versions
 from cnnreg.evaluation.tables import summary
+from cnnreg.files import claim_results, publishing, sha256
+from cnnreg.geometry.fields import jacobian_determinant, resize, sample
 from cnnreg.geometry.resampling import shrink, source_points, warp_labels
 from cnnreg.geometry.transformfile import write_affine
+from cnnreg.images.image import suffix_for, write_field, write_image
+from cnnreg.learning.modelstore import Model
+from cnnreg.pairs.dataset import resize_labels
+from cnnreg.pipeline.registration import Inverse, Registration
+from cnnreg.pipeline.system import versions
 
 SCHEMA_VERSION = 1
 DRAWN = 1360  # pixels of the longer side from which the picture is drawn: four times those of a panel
@@ -151,7 +151,7 @@ def how(result: Registration) -> str:
 
 
 def picture(result: Registration) -> Any:
-    """The nine panels of :func:`cnnreg.evaluation.picture.draw_registration` for a result; large images are shrunk first."""
+    """The nine panels of a result; large images are shrunk first."""
     pair, field, grid = result.pair, result.field, result.pair.fixed.grid
     identity = torch.zeros_like(field)
     jacobian = shrink(jacobian_determinant(field)[None], DRAWN)

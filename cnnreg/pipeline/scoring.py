@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 
 from cnnreg.config import InputConfig
-from cnnreg.pairs.dataset import Labels, Points, make_pair, read_intensities, read_label_map, read_labels, read_landmarks
 from cnnreg.errors import ImageError, UsageError
 from cnnreg.evaluation.measure import Evidence, Measures, alikeness, measure
 from cnnreg.images.image import Grid, Image, luminance, read_field
+from cnnreg.pairs.dataset import (
+    Labels,
+    Points,
+    make_pair,
+    read_intensities,
+    read_label_map,
+    read_labels,
+    read_landmarks,
+)
 from cnnreg.pairs.intensities import normalise
 
 _SLICED = {"fixed", "moving", "warped", "seg_fixed", "seg_moving"}  # what --slice can pick from

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from cnnreg import defaults
+from cnnreg.config import Config
+from cnnreg.errors import ConfigError
+from cnnreg.geometry.resampling import shrink
 from cnnreg.learning import modelstore
 from cnnreg.learning.adaptation import Terms
-from cnnreg.config import Config
-from cnnreg.pairs.dataset import Pair
-from cnnreg.errors import ConfigError
 from cnnreg.learning.modelstore import Card, Model
 from cnnreg.learning.network import build_network
-from cnnreg.geometry.resampling import shrink
+from cnnreg.pairs.dataset import Pair
 
 Watch = Callable[[int, Terms], None]
 

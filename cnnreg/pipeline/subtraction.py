@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from cnnreg.config import InputConfig
-from cnnreg.pairs.dataset import Labels, Pair, read_intensities, read_labels
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ImageError
 from cnnreg.evaluation.measure import Evidence, Measures, measure
-from cnnreg.geometry.fields import compose
-from cnnreg.files import publishing, write_text
-from cnnreg.images.image import Image, luminance, suffix_for, write_field, write_image
-from cnnreg.pairs.mirroring import mirror_affine, mirror_pair
 from cnnreg.evaluation.picture import draw_subtraction
+from cnnreg.files import publishing, write_text
+from cnnreg.geometry.fields import compose
+from cnnreg.geometry.resampling import warp_image
+from cnnreg.images.image import Image, luminance, suffix_for, write_field, write_image
+from cnnreg.pairs.dataset import Labels, Pair, read_intensities, read_labels
+from cnnreg.pairs.mirroring import mirror_affine, mirror_pair
 from cnnreg.pipeline.registration import deform
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load
-from cnnreg.geometry.resampling import warp_image
 from cnnreg.watching import unwatched
 
 FIELD, DIFFERENCE, REPORT, PICTURE = "field.mha", "difference.mha", "report.json", "report.png"

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnreg.errors import OutputError, UsageError
 from cnnreg.evaluation import metrics
 from cnnreg.geometry.affine import Affine
-from cnnreg.errors import OutputError, UsageError
 from cnnreg.geometry.exchange import export_field, import_field, kind_of
 from cnnreg.geometry.fields import jacobian_determinant, pixel_grid, sample
-from cnnreg.images.image import Grid, Image, read_image, write_image
 from cnnreg.geometry.resampling import between, invert_field
 from cnnreg.geometry.transformfile import is_affine, read_affine, write_affine
+from cnnreg.images.image import Grid, Image, read_image, write_image
 
 PLANE = Grid((2, 2))  # pixels that are physical units
 

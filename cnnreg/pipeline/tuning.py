@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnreg.config import Config
+from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.learning import modelstore
 from cnnreg.learning.adaptation import Terms, adapt
-from cnnreg.config import Config
-from cnnreg.pairs.dataset import PairFiles
-from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.learning.modelstore import Card, Model
 from cnnreg.learning.network import RegistrationNetwork
+from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.watching import unwatched

@@ -1,8 +1,8 @@
 """Correlation with its derivative by hand: what one-shot registration on the field climbs.
 
-The measures of :mod:`cnnreg.similarity.differentiable`, with windows around every cell, a square of one or more pixels, cut off at the
-rim of the image, or with one window over the whole of it. What depends on the fixed image alone is formed once, and no
-graph is recorded.
+The measures of :mod:`cnnreg.similarity.differentiable`, with windows around every cell, a square of one or more pixels,
+cut off at the rim of the image, or with one window over the whole of it. What depends on the fixed image alone is
+formed once, and no graph is recorded.
 """
 
 from collections.abc import Sequence

@@ -43,7 +43,7 @@ def local_ncc(a: Tensor, b: Tensor, *, window: int = 9, floor: float = 1e-4) -> 
 
 
 class Climb(torch.autograd.Function):
-    """The value of a measure of :mod:`cnnreg.similarity.measures`, whose derivative by hand stands in for a recorded graph."""
+    """The value of a measure of :mod:`.measures`, whose derivative by hand stands in for a recorded graph."""
 
     @staticmethod
     def forward(ctx: Any, warped: Tensor, measure: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]) -> Tensor:

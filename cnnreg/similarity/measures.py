@@ -1,6 +1,6 @@
 """Similarities besides correlation that one-shot registration can climb, with their derivatives by hand.
 
-Each is made from the fixed image and, told a warped one, gives what :class:`cnnreg.similarity.correlation.Correlation` gives: the
+Each is made from the fixed image and, told a warped one, gives what :class:`.correlation.Correlation` gives: the
 similarity (B,), at most 1, its derivative by each pixel of the warped image, and the size of its second.
 """
 

@@ -5,10 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from cnnreg.config import InputConfig, read_toml
-from cnnreg.pairs.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles, read_table
 from cnnreg.errors import ConfigError, unknown_name
 from cnnreg.files import sha256
 from cnnreg.images.image import Grid, Image
+from cnnreg.pairs.dataset import (
+    Pair,
+    at_size,
+    load_pair,
+    read_intensities,
+    read_labels,
+    read_pairs,
+    read_singles,
+    read_table,
+)
 from cnnreg.pairs.mirroring import mirror_affine, mirror_pair
 
 PLAIN = InputConfig()  # smallest intensity 0, largest 1: what MAD is measured in

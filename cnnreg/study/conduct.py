@@ -13,21 +13,21 @@ from typing import Any, Protocol
 import numpy as np
 
 from cnnreg import defaults
-from cnnreg.learning import modelstore, training
 from cnnreg.config import preset
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ConfigError, OutputError
 from cnnreg.evaluation.measure import Evidence, measure
 from cnnreg.files import claim, write_text
+from cnnreg.learning import modelstore, training
 from cnnreg.pipeline.pretraining import TrainingRequest, train_model
 from cnnreg.pipeline.setup import Setup
+from cnnreg.pipeline.system import versions
 from cnnreg.study import elastix, figure, runs
 from cnnreg.study.cases import SOURCE, TARGET, all_cases, choose
 from cnnreg.study.cohort import Cohort, Loader, read_cohort
 from cnnreg.study.ledger import Ledger
 from cnnreg.study.publication import publish
 from cnnreg.study.summary import Table
-from cnnreg.pipeline.system import versions
 
 RESULTS, RECORD, GRID_SEARCH = "results.csv", "study.json", "elastix.csv"
 SEARCH_PAIRS = 8  # training pairs of elastix's grid search

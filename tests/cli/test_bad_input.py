@@ -13,9 +13,9 @@ import torch
 from PIL import Image as PILImage
 from safetensors.torch import load_file, save_file
 
-from cnnreg.learning import modelstore
 from cnnreg.cli.main import run
 from cnnreg.files import sha256
+from cnnreg.learning import modelstore
 from tests.conftest import save_tiny_model, smooth_image, smooth_pair, tree, write_dicom, write_itk, write_png
 
 SMALL_NETWORK = "[network]\npooling = 1\nchannels = [4, 8]\n[training]\nsize = 0\nbatch_size = 1\nsteps = 1\n"

@@ -10,11 +10,11 @@ import SimpleITK as sitk
 import torch
 from scipy.ndimage import map_coordinates
 
-from cnnreg.geometry.affine import Affine
-from cnnreg.errors import ImageError
-from cnnreg.images.image import Grid
 from cnnreg.engine.initial import find_initial
+from cnnreg.errors import ImageError
+from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.transformfile import read_affine, write_affine
+from cnnreg.images.image import Grid
 from tests.conftest import smooth_image, write_itk, write_png
 
 HERE = Affine.identity()

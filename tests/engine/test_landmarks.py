@@ -9,10 +9,10 @@ import torch
 from torch.testing import assert_close
 
 from cnnreg.config import RefinementConfig
-from cnnreg.errors import ShapeError
-from cnnreg.geometry.fields import pixel_grid, sample
 from cnnreg.engine.landmarks import Landmarks, Pull
 from cnnreg.engine.refinement import Level, Refinement, refine
+from cnnreg.errors import ShapeError
+from cnnreg.geometry.fields import pixel_grid, sample
 from tests.engine.test_refinement import folds, image, known_pair, smooth_field
 
 SIZES = [(90, 123), (64, 201), (37, 45), (301, 266)]  # with vectors at pixels, and with blocks of them

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from cnnreg.config import RefinementConfig
+from cnnreg.engine.refinement import Refinement, hurry, refine, split
 from cnnreg.errors import ConfigError
 from cnnreg.geometry.fields import Warper, invert, jacobian_determinant, pixel_grid, warp
-from cnnreg.engine.refinement import Refinement, hurry, refine, split
 from tests.conftest import smooth_image
 
 CONFIG = RefinementConfig()

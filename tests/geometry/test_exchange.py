@@ -10,8 +10,8 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from cnnreg.geometry.exchange import export_field, import_field
-from cnnreg.images.image import Grid, Image, read_image, write_image
 from cnnreg.geometry.resampling import move_points, warp_image
+from cnnreg.images.image import Grid, Image, read_image, write_image
 from tests.conftest import smooth_image
 from tests.engine.test_refinement import smooth_field
 

@@ -6,9 +6,9 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.testing import assert_close
 
+from cnnreg.errors import ShapeError
 from cnnreg.geometry import fields
 from cnnreg.geometry.affine import Affine
-from cnnreg.errors import ShapeError
 from cnnreg.geometry.fields import compose, inside, invert, jacobian_determinant, pixel_grid, resize, sample, warp
 
 SHAPES = [(16, 16), (9, 14), (31, 17)]

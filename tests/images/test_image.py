@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageOps
 
-from cnnreg.geometry import fields
 from cnnreg.errors import ImageError, OutputError
-from cnnreg.images.image import Grid, Image, luminance, read_field, read_image, suffix_for, write_field, write_image
+from cnnreg.geometry import fields
 from cnnreg.geometry.resampling import warp_image
+from cnnreg.images.image import Grid, Image, luminance, read_field, read_image, suffix_for, write_field, write_image
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_image, tree, write_dicom, write_itk, write_png
 
 Array = NDArray[Any]

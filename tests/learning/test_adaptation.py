@@ -6,11 +6,11 @@ import dataclasses
 import pytest
 import torch
 
-from cnnreg.learning.adam import FlatAdam
-from cnnreg.learning.adaptation import adapt
 from cnnreg.config import AdaptationConfig, Config, LossConfig, NetworkConfig
 from cnnreg.errors import DivergenceError
 from cnnreg.geometry.fields import warp
+from cnnreg.learning.adam import FlatAdam
+from cnnreg.learning.adaptation import adapt
 from cnnreg.learning.network import build_network
 from cnnreg.learning.objective import energy
 from tests.conftest import smooth_pair

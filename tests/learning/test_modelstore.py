@@ -20,10 +20,20 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cnnreg.learning import modelstore
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ModelError
-from cnnreg.learning.modelstore import CARD, WEIGHTS, available, cache_folder, find, load_model, pull, save_model, shipped_folder
+from cnnreg.learning import modelstore
+from cnnreg.learning.modelstore import (
+    CARD,
+    WEIGHTS,
+    available,
+    cache_folder,
+    find,
+    load_model,
+    pull,
+    save_model,
+    shipped_folder,
+)
 from cnnreg.learning.network import RegistrationNetwork, build_network
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_pair, tree
 

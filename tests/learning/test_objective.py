@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from cnnreg.config import LossConfig
 from cnnreg.geometry.fields import pixel_grid
 from cnnreg.learning.objective import energy
-from cnnreg.similarity.regularity import diffusion, norm_per_pixel, total_variation
 from cnnreg.similarity.differentiable import BoxMean, local_ncc, ncc, window_sum
+from cnnreg.similarity.regularity import diffusion, norm_per_pixel, total_variation
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnnreg.learning.augmentation import augment
 from cnnreg.config import preset
+from cnnreg.learning.augmentation import augment
 from cnnreg.learning.modelstore import load_model
 from cnnreg.learning.training import learning_rate
 from tests.conftest import smooth_image, smooth_pair, write_png
@@ -118,7 +118,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(cli, table, tmp_path):
     train(cli, table, tmp_path / "whole", "--steps", 12)
     arguments = ["train", table, "-o", tmp_path / "cut", "-p", tmp_path / "small.toml", "-q", "--steps", "12"]
     slow = (
-        "import sys, time; from cnnreg import training; step = training.training_step\n"
+        "import sys, time; from cnnreg.learning import training; step = training.training_step\n"
         "def crawl(*a, **k): time.sleep(0.2); return step(*a, **k)\n"
         "training.training_step = crawl\n"
         "from cnnreg.cli.main import run; sys.exit(run(sys.argv[1:]))"
@@ -195,8 +195,8 @@ def Generator(seed: int) -> torch.Generator:  # noqa: N802  reads like torch's o
 def test_label_maps_follow_their_images_to_the_training_size():
     """A moving image on a grid of its own: its labels come to the fixed grid, then to the training size."""
     from cnnreg.config import InputConfig
-    from cnnreg.pairs.dataset import at_size, make_pair
     from cnnreg.images.image import Grid, Image
+    from cnnreg.pairs.dataset import at_size, make_pair
 
     values = smooth_image((40, 60))
     fine = np.kron(values, np.ones((2, 2), dtype=np.float32))

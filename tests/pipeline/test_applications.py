@@ -9,8 +9,8 @@ import pytest
 import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
-from cnnreg.images.image import Grid, write_field
 from cnnreg.geometry.strain import centroid, green_lagrange, polar, positions, segments, wall
+from cnnreg.images.image import Grid, write_field
 from tests.conftest import smooth_image, write_itk, write_png
 
 TURN = np.radians(25)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from cnnreg.engine.initial import Initial
 from cnnreg.geometry.affine import Affine, Displacement
 from cnnreg.geometry.fields import compose
-from cnnreg.images.image import Grid, Image, read_field, read_image, write_field
-from cnnreg.engine.initial import Initial
-from cnnreg.pipeline.forecast import forecast
 from cnnreg.geometry.resampling import move_points, regrid
+from cnnreg.images.image import Grid, Image, read_field, read_image, write_field
+from cnnreg.pipeline.forecast import forecast
 from tests.conftest import smooth_image, smooth_pair, write_itk, write_png
 
 TURNED = (0.8, 0.6, -0.6, 0.8)

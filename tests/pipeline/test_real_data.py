@@ -15,7 +15,7 @@ from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
 from cnnreg.pipeline.setup import Setup
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.data
 

@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cnnreg.similarity.correlation import Correlation, MaskedWindows, MatrixWindows, RunningWindows, WholeImage, local_windows
+from cnnreg.similarity.correlation import (
+    Correlation,
+    MaskedWindows,
+    MatrixWindows,
+    RunningWindows,
+    WholeImage,
+    local_windows,
+)
 from cnnreg.similarity.differentiable import Climb, ncc
 from tests.learning.test_objective import noise
 

@@ -6,8 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from cnnreg.similarity.descriptors import mind
-from cnnreg.similarity.measures import MutualInformation, Squares
 from cnnreg.similarity.differentiable import Climb
+from cnnreg.similarity.measures import MutualInformation, Squares
 from tests.learning.test_objective import noise
 
 
