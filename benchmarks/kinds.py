@@ -40,7 +40,6 @@ from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.fields import jacobian_determinant
 from cnnreg.geometry.resampling import move_points
 from cnnreg.images.image import Grid
-from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
 from cnnreg.pipeline.setup import Setup
@@ -177,7 +176,7 @@ def ours(fixed: np.ndarray, moving: np.ndarray, *, padding: str = "auto") -> tor
         config = preset("default").override(
             {"adaptation": {"steps": 50}, "alignment": {"padding": padding}}, source="benchmark"
         )
-        return register(Request(PairFiles(*files)), Setup(config, "none")).field
+        return register(Request(*files), Setup(config, "none")).field
 
 
 def elastix(fixed: np.ndarray, moving: np.ndarray) -> torch.Tensor:

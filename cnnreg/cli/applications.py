@@ -37,7 +37,9 @@ def csub(
     from cnnreg.files import claim_results, stem
 
     folder = out or Path(f"{stem(image)}_csub")
-    setup = options.make_setup(
+    from cnnreg.interface import setup as settings
+
+    setup = settings.make_setup(
         preset=preset,
         parameters=parameters,
         model=model,

@@ -65,18 +65,19 @@ def register(
     points = (points_fixed, points_moving) if points_fixed and points_moving else None
     if not points and (physical or landmark_weight):
         raise UsageError(f"{'--physical' if physical else '--landmark-weight'} has no effect without landmarks")
-    method, transform = options.initial(init)
-    changes = options.merged(
-        method,
-        options.similarity(similarity),
-        options.section("adaptation", steps=adapt),
-        options.section("alignment", padding=padding),
-        options.section("refinement", landmarks=landmark_weight, max_size=max_size),
-    )
     from cnnreg.files import stem
+    from cnnreg.interface import setup as settings
 
+    method, transform = settings.initial(init)
+    changes = settings.merged(
+        method,
+        settings.similarity(similarity),
+        settings.section("adaptation", steps=adapt),
+        settings.section("alignment", padding=padding),
+        settings.section("refinement", landmarks=landmark_weight, max_size=max_size),
+    )
     folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
-    setup = options.make_setup(
+    setup = settings.make_setup(
         preset=preset,
         parameters=parameters,
         model=model,
@@ -87,18 +88,18 @@ def register(
         percentiles=options.numbers(percentiles, "--percentiles", rising=True),
     )
     steps = setup.config.adaptation.steps
-    if model == "none" and not steps:
-        raise UsageError("without a model nothing is predicted: give --adapt N")
     if landmark_weight and (not steps or setup.config.adaptation.target == "weights"):
         raise UsageError("--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper")
-    from cnnreg.pairs.dataset import PairFiles
+    from cnnreg.interface.registration import Registrar
     from cnnreg.pipeline.loading import Request
-    from cnnreg.pipeline.registration import register as run
-    from cnnreg.pipeline.report import REPORT, claim_folder, write_registration
+    from cnnreg.pipeline.report import REPORT, claim_folder
 
     claim_folder(folder, overwrite=overwrite)
+    registrar = Registrar.of(setup)
     request = Request(
-        PairFiles(fixed, moving, seg_fixed, seg_moving),
+        fixed,
+        moving,
+        (seg_fixed, seg_moving),
         points,
         physical,
         masks=(fixed_mask, moving_mask),
@@ -113,12 +114,12 @@ def register(
             console.note(str(forecast))
 
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
-        result = run(request, setup, inverse=inverse, on_forecast=foretell, on_step=on_step)
-    written = write_registration(result, folder, command=sys.argv)
+        registration = registrar.run(request, inverse=inverse, on_forecast=foretell, on_step=on_step)
+    written = registration.save(folder, overwrite=overwrite, command=sys.argv)
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
     elif not quiet:
-        _show(result, written)
+        _show(registration.result, written)
 
 
 def adapt(
@@ -146,8 +147,10 @@ def adapt(
         raise UsageError("give either FIXED and MOVING, or --pairs with a table")
     if out is None:
         raise UsageError("give the folder of the adapted model with -o")
-    changes = {} if steps is None else {"adaptation": {"steps": steps}}
-    setup = options.make_setup(
+    from cnnreg.interface import setup as settings
+
+    changes = settings.section("adaptation", steps=steps)
+    setup = settings.make_setup(
         preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
     )
     total = setup.config.adaptation.steps
@@ -173,8 +176,8 @@ def _show(result: "Registration", written: list[Path]) -> None:
     from cnnreg.evaluation.tables import rows
     from cnnreg.pipeline.report import how
 
-    names = f"{result.request.files.moving.name} onto {result.request.files.fixed.name}"
-    title = f"{names}: model {result.model.card.name}, {how(result)}, {result.device}"
+    fixed, moving = (Path(name).name for name in result.request.names)
+    title = f"{moving} onto {fixed}: model {result.model.card.name}, {how(result)}, {result.device}"
     console.print_table(title, list(result.measures), rows(result.measures))
     console.say(f"initial alignment: {result.initial.how}")
     for note in _notes(result):

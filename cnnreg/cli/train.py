@@ -50,7 +50,9 @@ def train(
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
     changes = {} if steps is None else {"training": {"steps": steps}}
-    setup = options.make_setup(
+    from cnnreg.interface import setup as settings
+
+    setup = settings.make_setup(
         preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
     )
     from cnnreg.learning.training import Progress

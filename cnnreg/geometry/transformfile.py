@@ -30,13 +30,19 @@ def is_affine(path: Path) -> bool:
 
 def write_affine(affine: Affine, fixed: Grid, moving: Grid, path: Path) -> None:
     """Write a map of fixed to moving pixels (row, column) as an ITK affine transform between physical points."""
+    transform = to_sitk(affine, fixed, moving)
+    with replacing(path) as temporary:
+        sitk.WriteTransform(transform, str(temporary))
+
+
+def to_sitk(affine: Affine, fixed: Grid, moving: Grid) -> sitk.AffineTransform:
+    """A map of fixed to moving pixels (row, column) as an ITK transform of physical points (x, y)."""
     physical = moving.matrix @ affine.matrix[::-1, ::-1] @ np.linalg.inv(fixed.matrix)  # (row, column) -> (x, y)
     origin = moving.matrix @ affine.offset[::-1] + np.asarray(moving.origin)
     transform = sitk.AffineTransform(2)
     transform.SetMatrix(physical.ravel().tolist())
     transform.SetTranslation((origin - physical @ np.asarray(fixed.origin)).tolist())
-    with replacing(path) as temporary:
-        sitk.WriteTransform(transform, str(temporary))
+    return transform
 
 
 def read_affine(path: Path, fixed: Grid, moving: Grid) -> Affine:

@@ -114,14 +114,34 @@ def _grid_of(image: sitk.Image) -> Grid:
 
 def write_image(image: Image, path: Path) -> None:
     """Write under a temporary name, then rename: ``path`` is never half a file. Its suffix decides the format."""
+    _write(to_sitk(image), path)
+
+
+def to_sitk(image: Image) -> sitk.Image:
+    """Pixels with their geometry as SimpleITK has them."""
     array = np.ascontiguousarray(image.pixels)
-    _write(sitk.GetImageFromArray(array, isVector=array.ndim == 3), image.grid, path)
+    return _placed(sitk.GetImageFromArray(array, isVector=array.ndim == 3), image.grid)
 
 
-def _write(image: sitk.Image, grid: Grid, path: Path) -> None:
+def from_sitk(image: sitk.Image) -> Image:
+    """A 2D image in memory.
+
+    Raises:
+        ImageError: it is not 2D.
+    """
+    if image.GetDimension() != 2:
+        raise ImageError(f"a 2D image was expected, got one of {image.GetDimension()} dimensions {image.GetSize()}")
+    return Image(sitk.GetArrayFromImage(image), _grid_of(image))
+
+
+def _placed(image: sitk.Image, grid: Grid) -> sitk.Image:
     image.SetSpacing(grid.spacing)
     image.SetOrigin(grid.origin)
     image.SetDirection(grid.direction)
+    return image
+
+
+def _write(image: sitk.Image, path: Path) -> None:
     with replacing(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary))
@@ -155,10 +175,15 @@ def index_map(fixed: Grid, moving: Grid) -> tuple[NDArray[np.float64], NDArray[n
 
 def write_field(field: NDArray[np.floating[Any]], grid: Grid, path: Path) -> None:
     """Write a field (2, H, W) in pixels (row, column) as an ITK displacement field: physical units, (x, y), float64."""
+    _write(field_to_sitk(field, grid), path)
+
+
+def field_to_sitk(field: NDArray[np.floating[Any]], grid: Grid) -> sitk.Image:
+    """A field (2, H, W) in pixels (row, column) as an ITK displacement field: physical units, (x, y), float64."""
     vectors = np.empty((*field.shape[1:], 2))
     for row, along in enumerate(np.moveaxis(field[::-1], 1, 0)):  # large fields are not copied to float64 as a whole
         vectors[row] = np.einsum("ij,jw->wi", grid.matrix, along.astype(np.float64))
-    _write(sitk.GetImageFromArray(vectors, isVector=True), grid, path)
+    return _placed(sitk.GetImageFromArray(vectors, isVector=True), grid)
 
 
 def read_field(path: Path) -> tuple[NDArray[np.float32], Grid]:

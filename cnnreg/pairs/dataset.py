@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from cnnreg.pairs.intensities import Window, normalise
 
 Labels = NDArray[np.int64]  # (H, W)
 Points = NDArray[np.float64]  # (N, 2), row and column in pixels
+Source = Path | Image  # an image on disk or in memory
+LabelSource = Path | NDArray[Any]  # a label map or a mask, (H, W), on disk or in memory
+PointSource = Path | Points
 
 
 @dataclass(frozen=True)
@@ -119,15 +123,17 @@ def load_pair(files: PairFiles, config: InputConfig, *, slice_index: int | None 
     fixed = read_intensities(files.fixed, slice_index=slice_index)
     moving = read_intensities(files.moving, slice_index=slice_index)
     pair = make_pair(fixed, moving, config, names=(str(files.fixed), str(files.moving)))
-    return with_labels(pair, files, slice_index=slice_index)
+    return with_labels(pair, (files.seg_fixed, files.seg_moving), slice_index=slice_index)
 
 
-def with_labels(pair: Pair, files: PairFiles, *, slice_index: int | None = None) -> Pair:
-    """The pair with the label maps that its row names."""
-    if files.seg_fixed:
-        pair = replace(pair, seg_fixed=read_labels(files.seg_fixed, pair.fixed.grid, slice_index=slice_index))
-    if files.seg_moving:
-        pair = replace(pair, seg_moving=read_labels(files.seg_moving, pair.moving.grid, slice_index=slice_index))
+def with_labels(
+    pair: Pair, maps: tuple[LabelSource | None, LabelSource | None], *, slice_index: int | None = None
+) -> Pair:
+    """The pair with label maps of the fixed and of the moving image."""
+    if maps[0] is not None:
+        pair = replace(pair, seg_fixed=read_labels(maps[0], pair.fixed.grid, slice_index=slice_index))
+    if maps[1] is not None:
+        pair = replace(pair, seg_moving=read_labels(maps[1], pair.moving.grid, slice_index=slice_index))
     return pair
 
 
@@ -200,25 +206,38 @@ def resize_labels(labels: Labels, size: tuple[int, int]) -> Labels:
 
 
 def read_intensities(
-    path: Path, *, slice_index: int | None = None, spacing: tuple[float, float] | None = None
+    source: Source,
+    *,
+    name: str = "",
+    slice_index: int | None = None,
+    spacing: tuple[float, float] | None = None,
 ) -> Image:
-    """An image whose pixels can be registered: finite, and not too small. For the rest see :func:`read_image`."""
-    image = read_image(path, slice_index=slice_index, spacing=spacing)
+    """An image whose pixels can be registered: finite, and not too small. For the rest see :func:`read_image`.
+
+    ``name`` is for the errors, of an image in memory.
+    """
+    image = source
+    if isinstance(image, Path):
+        image, name = read_image(image, slice_index=slice_index, spacing=spacing), str(image)
     if min(image.grid.size) < MIN_SIZE:
         height, width = image.grid.size
-        raise ImageError(f"{path} is {width}x{height} pixels; at least {MIN_SIZE}x{MIN_SIZE} are needed")
+        raise ImageError(f"{name} is {width}x{height} pixels; at least {MIN_SIZE}x{MIN_SIZE} are needed")
     bad = image.pixels.size - int(np.isfinite(image.pixels).sum())
     if bad:
-        raise ImageError(f"{path} holds NaN or infinity at {bad} pixels; replace them by finite values")
+        raise ImageError(f"{name} holds NaN or infinity at {bad} pixels; replace them by finite values")
     return image
 
 
-def read_labels(path: Path, grid: Grid, *, slice_index: int | None = None) -> Labels:
+def read_labels(source: LabelSource, grid: Grid, *, slice_index: int | None = None) -> Labels:
     """The label map (H, W) of an image on ``grid``, which must have as many pixels."""
-    labels, own = read_label_map(path, slice_index=slice_index)
-    if own.size != grid.size:
-        (h, w), (gh, gw) = own.size, grid.size
-        raise ImageError(f"the label map {path} is {w}x{h} pixels but its image is {gw}x{gh}; they must be alike")
+    if isinstance(source, Path):
+        labels, _ = read_label_map(source, slice_index=slice_index)
+    else:
+        labels = source.astype(np.int64)
+    if labels.shape != grid.size:
+        (h, w), (gh, gw) = labels.shape[:2], grid.size
+        path = f"{source} " if isinstance(source, Path) else ""
+        raise ImageError(f"the label map {path}is {w}x{h} pixels but its image is {gw}x{gh}; they must be alike")
     return labels
 
 
@@ -240,15 +259,22 @@ def read_label_map(path: Path, *, slice_index: int | None = None) -> tuple[Label
     return values.astype(np.int64), image.grid
 
 
-def read_landmarks(fixed: Path, moving: Path, *, physical: tuple[Grid, Grid] | None = None) -> tuple[Points, Points]:
+def read_landmarks(
+    fixed: PointSource, moving: PointSource, *, physical: tuple[Grid, Grid] | None = None
+) -> tuple[Points, Points]:
     """Corresponding landmarks: row i of one file belongs to row i of the other.
 
-    ``physical`` are the grids of both images if the files hold physical points, not pixels.
+    ``physical`` are the grids of both images if the files hold physical points, (y, x), not pixels.
     """
-    points = read_points(fixed), read_points(moving)
+    given = (fixed, "fixed"), (moving, "moving")
+    points = (
+        read_points(fixed) if isinstance(fixed, Path) else fixed,
+        read_points(moving) if isinstance(moving, Path) else moving,
+    )
     if len(points[0]) != len(points[1]):
+        one, other = (str(p) if isinstance(p, Path) else f"the {n} image" for p, n in given)
         raise TableError(
-            f"{fixed} has {len(points[0])} points and {moving} has {len(points[1])}; they must correspond row by row"
+            f"{one} has {len(points[0])} points and {other} has {len(points[1])}; they must correspond row by row"
         )
     if physical:
         return physical[0].to_pixels(points[0][:, ::-1]), physical[1].to_pixels(points[1][:, ::-1])

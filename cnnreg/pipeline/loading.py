@@ -18,7 +18,16 @@ from cnnreg.geometry.resampling import regrid
 from cnnreg.geometry.transformfile import is_affine, read_affine
 from cnnreg.images.image import Image
 from cnnreg.images.padding import content
-from cnnreg.pairs.dataset import Pair, PairFiles, make_pair, read_intensities, read_labels, with_labels
+from cnnreg.pairs.dataset import (
+    LabelSource,
+    Pair,
+    PointSource,
+    Source,
+    make_pair,
+    read_intensities,
+    read_labels,
+    with_labels,
+)
 from cnnreg.pairs.intensities import Window, intensity_window, rescale
 from cnnreg.pipeline.setup import Stopwatch
 from cnnreg.watching import unwatched
@@ -29,16 +38,30 @@ Regions = tuple[NDArray[np.bool_] | None, ...]  # where the fixed and the moving
 
 @dataclass(frozen=True)
 class Request:
-    """Two images to be registered. Of what comes in twos, the first is of the fixed, the second of the moving image."""
+    """Two images to be registered. Of what comes in twos, the first is of the fixed, the second of the moving image.
 
-    files: PairFiles
-    points: tuple[Path, Path] | None = None  # landmarks
+    Images, label maps, masks and landmarks are files or in memory.
+    """
+
+    fixed: Source
+    moving: Source
+    segs: tuple[LabelSource | None, LabelSource | None] = (None, None)  # label maps
+    points: tuple[PointSource, PointSource] | None = None  # landmarks
     physical: bool = False  # the landmarks are physical points, not pixels
-    masks: tuple[Path | None, Path | None] = (None, None)  # where the images count
+    masks: tuple[LabelSource | None, LabelSource | None] = (None, None)  # where the images count
     transform: Path | None = None  # the initial alignment, affine or a field, instead of the configuration's
     slice_index: int | None = None  # of volumes and stacks
     spacings: tuple[Spacing | None, Spacing | None] = (None, None)  # where the files do not say
     windows: tuple[Window | None, Window | None] = (None, None)  # instead of the configuration's percentiles
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the images, as titles and errors call them."""
+        return _name(self.fixed, "fixed image"), _name(self.moving, "moving image")
+
+
+def _name(source: Source, other: str) -> str:
+    return str(source) if isinstance(source, Path) else other
 
 
 def load_aligned(
@@ -48,10 +71,9 @@ def load_aligned(
 
     ``on_read`` is shown the images before any long work.
     """
-    paths = request.files.fixed, request.files.moving
-    names = str(paths[0]), str(paths[1])
+    names = request.names
     with watch("read"):
-        fixed, moving = _read(request, paths)
+        fixed, moving = _read(request)
         windows = (
             request.windows[0] or intensity_window(fixed.pixels, config.input, name=names[0]),
             request.windows[1] or intensity_window(moving.pixels, config.input, name=names[1]),
@@ -83,30 +105,30 @@ def load_aligned(
         for region, mask in zip(regions, masks, strict=True)
     )
     pair = replace(pair, windows=windows, padding=(a, b))
-    return with_labels(pair, request.files, slice_index=request.slice_index), initial
+    return with_labels(pair, request.segs, slice_index=request.slice_index), initial
 
 
-def _read(request: Request, paths: tuple[Path, Path]) -> list[Image]:
+def _read(request: Request) -> list[Image]:
     images = [
-        read_intensities(path, slice_index=request.slice_index, spacing=spacing)
-        for path, spacing in zip(paths, request.spacings, strict=True)
+        read_intensities(source, name=name, slice_index=request.slice_index, spacing=spacing)
+        for source, name, spacing in zip((request.fixed, request.moving), request.names, request.spacings, strict=True)
     ]
     asked = [(image.grid.spacing, spacing) for image, spacing in zip(images, request.spacings, strict=True) if spacing]
     if asked and all(own != spacing for own, spacing in asked):
         raise UsageError(
-            f"--spacing is for images whose files do not say it; {' and '.join(map(str, paths))} say "
+            f"--spacing is for images whose files do not say it; {' and '.join(request.names)} say "
             + " and ".join("{:g} x {:g}".format(*own) for own, _ in asked)
         )
     return images
 
 
 def _mask(request: Request, which: int, image: Image) -> NDArray[np.bool_] | None:
-    path = request.masks[which]
-    if path is None:
+    source = request.masks[which]
+    if source is None:
         return None
-    region = read_labels(path, image.grid, slice_index=request.slice_index) != 0
+    region = read_labels(source, image.grid, slice_index=request.slice_index) != 0
     if not region.any():
-        raise ImageError(f"the mask {path} is empty")
+        raise ImageError(f"the mask {source if isinstance(source, Path) else 'of ' + request.names[which]} is empty")
     return region
 
 

@@ -70,59 +70,63 @@ def register(
     request: Request,
     setup: Setup,
     *,
+    loaded: tuple[Model, Config] | None = None,
     inverse: bool = False,
     on_forecast: Callable[[Forecast], None] = unwatched,
     on_step: Watch = unwatched,
 ) -> Registration:
-    """Align, predict with the network, adapt prediction or network to the pair if asked to, warp once, measure.
+    """Read, align, predict and iterate, measure, warp, invert if asked to: one stage after the other.
 
-    With ``inverse`` the way back, too. ``on_forecast`` is told what is to be expected, before any long work.
+    ``loaded`` is what :func:`cnnreg.pipeline.setup.load` gives for ``setup``, where it is known already.
+    ``on_forecast`` is told what is to be expected, before any long work.
     """
     watch = Stopwatch()
     device, threads = resolve_device(setup.device), prepare_cpu(setup.threads)
     with watch("model"):
-        model, config = load(setup)
-
-    def foretell(fixed: Image, moving: Image) -> None:
-        steps = 0 if config.adaptation.target == "weights" else config.adaptation.steps  # weights see small images
-        on_forecast(forecast(fixed, moving, steps=steps, max_size=config.refinement.max_size, device=device))
-
-    pair, initial = load_aligned(request, config, watch, on_read=foretell)
-    landmarks = None
-    if request.points:
-        grids = (pair.fixed.grid, pair.moving.grid) if request.physical else None
-        landmarks = read_landmarks(*request.points, physical=grids)
+        model, config = loaded or load(setup)
+    pair, initial = load_aligned(
+        request, config, watch, on_read=lambda fixed, moving: on_forecast(_foretell(fixed, moving, config, device))
+    )
+    landmarks = _landmarks(request, pair)
+    local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=on_step)
+    fields = _total(local, pair, initial)
     with watch("measure"):
         evidence = gather(pair, landmarks)
-        measures = {"before": measure(evidence, None)}
-    local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=on_step)
-    fields = {stage: pair.total(field) for stage, field in local.items()}
-    if initial.needed:
-        fields = {"alignment": pair.total(torch.zeros_like(next(iter(fields.values()))))} | fields
-    with watch("measure"):
-        measures |= {stage: measure(evidence, field) for stage, field in fields.items()}
-    field = list(fields.values())[-1]
+        measures = {stage: measure(evidence, field) for stage, field in fields.items()}
+    field = [field for field in fields.values() if field is not None][-1]
     with watch("warp"):
         warped = warp_image(pair.moving, field, pair.fixed.grid)
-    back = None
-    if inverse:
-        with watch("invert"):
-            back = Inverse(*invert_field(field, pair.fixed.grid, pair.moving.grid))
+    back = _invert(field, pair, watch) if inverse else None
+    setup = replace(setup, config=config)
     return Registration(
-        request,
-        pair,
-        initial,
-        field,
-        warped,
-        back,
-        measures,
-        one_shot,
-        model,
-        replace(setup, config=config),
-        device,
-        threads,
-        watch.seconds,
+        request, pair, initial, field, warped, back, measures, one_shot, model, setup, device, threads, watch.seconds
     )
+
+
+def _foretell(fixed: Image, moving: Image, config: Config, device: str) -> Forecast:
+    steps = 0 if config.adaptation.target == "weights" else config.adaptation.steps  # weights see small images
+    return forecast(fixed, moving, steps=steps, max_size=config.refinement.max_size, device=device)
+
+
+def _landmarks(request: Request, pair: Pair) -> tuple[Points, Points] | None:
+    """Of both images, in their pixels."""
+    if not request.points:
+        return None
+    grids = (pair.fixed.grid, pair.moving.grid) if request.physical else None
+    return read_landmarks(*request.points, physical=grids)
+
+
+def _total(local: dict[str, Tensor], pair: Pair, initial: Initial) -> dict[str, Tensor | None]:
+    """The field after every stage, from the fixed to the moving image itself; None before the first."""
+    fields: dict[str, Tensor | None] = {"before": None}
+    if initial.needed:
+        fields["alignment"] = pair.total(torch.zeros_like(next(iter(local.values()))))
+    return fields | {stage: pair.total(field) for stage, field in local.items()}
+
+
+def _invert(field: Tensor, pair: Pair, watch: Stopwatch) -> Inverse:
+    with watch("invert"):
+        return Inverse(*invert_field(field, pair.fixed.grid, pair.moving.grid))
 
 
 def deform(

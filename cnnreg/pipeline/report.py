@@ -1,11 +1,14 @@
 """A registration on disk: warped image, field, report, picture; written together or not at all."""
 
+import hashlib
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cnnreg.engine.initial import Initial
 from cnnreg.evaluation.picture import draw_registration
@@ -14,7 +17,7 @@ from cnnreg.files import claim_results, publishing, sha256
 from cnnreg.geometry.fields import jacobian_determinant, resize, sample
 from cnnreg.geometry.resampling import shrink, source_points, warp_labels
 from cnnreg.geometry.transformfile import write_affine
-from cnnreg.images.image import suffix_for, write_field, write_image
+from cnnreg.images.image import Image, suffix_for, write_field, write_image
 from cnnreg.learning.modelstore import Model
 from cnnreg.pairs.dataset import resize_labels
 from cnnreg.pipeline.registration import Inverse, Registration
@@ -74,10 +77,10 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
 def describe(result: Registration, *, command: list[str], files: list[str]) -> dict[str, Any]:
     """The report: what went in, what was done with it, on what, how long it took, and how well it went."""
     config, request = result.setup.config, result.request
-    inputs: dict[str, Path | None] = {**vars(request.files)}
-    inputs |= {"fixed_mask": request.masks[0], "moving_mask": request.masks[1], "initial": request.transform}
-    if request.points:
-        inputs |= {"points_fixed": request.points[0], "points_moving": request.points[1]}
+    inputs: dict[str, Any] = {"fixed": request.fixed, "moving": request.moving}
+    for name, sources in (("seg_{}", request.segs), ("{}_mask", request.masks), ("points_{}", request.points)):
+        inputs |= {name.format(which): s for which, s in zip(("fixed", "moving"), sources or (), strict=False)}
+    inputs["initial"] = request.transform
     one_shot = result.one_shot
     adaptation: dict[str, Any] = {"steps": config.adaptation.steps, "target": config.adaptation.target}
     if one_shot:
@@ -90,7 +93,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,
-        "inputs": {name: {"path": str(p), "sha256": sha256(p)} for name, p in inputs.items() if p},
+        "inputs": {name: _describe_input(source) for name, source in inputs.items() if source is not None},
         "intensities": dict(zip(("fixed", "moving"), result.pair.windows or (), strict=False)),  # that become 0 and 1
         "model": describe_model(result.model),
         "parameters": config.as_dict(),
@@ -108,6 +111,14 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
         "adaptation": adaptation,
         "files": files,
     }
+
+
+def _describe_input(source: Path | Image | NDArray[Any]) -> dict[str, Any]:
+    """Path and hash; of what was given in memory no path, and the hash of its values."""
+    if isinstance(source, Path):
+        return {"path": str(source), "sha256": sha256(source)}
+    values = source.pixels if isinstance(source, Image) else source
+    return {"path": None, "sha256": hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()}
 
 
 def _describe_alignment(initial: Initial, method: str) -> dict[str, Any]:
@@ -164,6 +175,7 @@ def picture(result: Registration) -> Any:
         shrink(sample(pair.moving_own, source_points(f, grid, pair.moving.grid)), DRAWN) for f in (identity, field)
     )
     width, height = grid.size[::-1]
+    fixed_name, moving_name = (Path(name).name for name in result.request.names)
     return draw_registration(
         fixed=shrink(pair.fixed_input, DRAWN)[0, 0].numpy(),
         moving=moving[0, 0].numpy(),
@@ -171,7 +183,7 @@ def picture(result: Registration) -> Any:
         field=resize(field, size)[0].numpy(),
         jacobian=jacobian[0, 0].numpy(),
         outlines=outlines,
-        heading=f"{result.request.files.moving.name} laid onto {result.request.files.fixed.name}",
+        heading=f"{moving_name} registered to {fixed_name}",
         caption=[
             f"model {result.model.card.name}, {how(result)}, {width} x {height} pixels, {result.device}",
             f"initial alignment: {result.initial.how}",

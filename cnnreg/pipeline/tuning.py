@@ -59,7 +59,11 @@ def adapt_model(
     prepare_cpu(setup.threads)
     model, config = load(setup)
     inputs = [
-        working_inputs(load_aligned(Request(files, slice_index=slice_index), config, Stopwatch())[0], config, device)
+        working_inputs(
+            load_aligned(Request(files.fixed, files.moving, slice_index=slice_index), config, Stopwatch())[0],
+            config,
+            device,
+        )
         for files in pairs
     ]
     result = adapt(model.network.to(device), inputs, config=config, on_step=on_step)
