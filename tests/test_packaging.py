@@ -82,6 +82,20 @@ def test_the_python_of_the_docs_runs(page, tmp_path, cli):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_notebook_runs(tmp_path):
+    """Cell by cell, as Jupyter would; the photograph ends where it was."""
+    import jupytext
+
+    notebook = jupytext.read(ROOT / "docs" / "example.py")
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(cells) == 4
+    check = "assert np.corrcoef(fixed[20:-20, 20:-20].ravel(), result.warped[20:-20, 20:-20].ravel())[0, 1] > 0.99"
+    code = "\n".join(["import matplotlib; matplotlib.use('agg')", *cells, check])
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "registered.png").stat().st_size > 0
+
+
 def test_the_parameter_page_is_up_to_date():
     """docs/parameters.md is what its script prints."""
     done = subprocess.run(

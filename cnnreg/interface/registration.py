@@ -166,7 +166,7 @@ class Registrar:
 
     def _start(self, setup: Setup, transform: Path | None) -> None:
         if setup.model == "none" and not setup.config.adaptation.steps:
-            raise UsageError("without a model nothing is predicted: ask for iterations, such as --adapt 50")
+            raise UsageError("without a model nothing is predicted: give --adapt N")
         self._setup, self._transform = setup, transform
         self._loaded = load(setup)
 
