@@ -51,7 +51,7 @@ def csub(
     from cnnreg.evaluation.tables import rows
     from cnnreg.pipeline.subtraction import RESULTS, subtract, write_subtraction
 
-    claim_results(folder, RESULTS, overwrite=overwrite)
+    claim_results(folder, RESULTS, overwrite=overwrite, inputs=[image])
     with console.energy_display(adapt, quiet=quiet) as on_step:
         result = subtract(image, setup, seg=seg, on_step=on_step)
     written = write_subtraction(result, image, folder, command=sys.argv)
@@ -90,7 +90,7 @@ def strain(
     from cnnreg.pipeline.strain import RESULTS, StrainRequest, measure_strain
 
     folder = out or Path(f"{stem(field)}_strain")
-    claim_results(folder, RESULTS, overwrite=overwrite)
+    claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (field, seg, image) if p])
     found = measure_strain(StrainRequest(field, seg, image, label, wall, segments, start), folder)
     if not quiet:
         columns = ["from", "to", "pixels", "radial", "circumferential", "shear"]

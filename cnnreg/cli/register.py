@@ -90,12 +90,11 @@ def register(
     steps = setup.config.adaptation.steps
     if landmark_weight and (not steps or setup.config.adaptation.target == "weights"):
         raise UsageError("--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper")
+    from cnnreg.files import REPORT
     from cnnreg.interface.registration import Registrar
     from cnnreg.pipeline.loading import Request
-    from cnnreg.pipeline.report import REPORT, claim_folder
+    from cnnreg.pipeline.report import claim_folder
 
-    claim_folder(folder, overwrite=overwrite)
-    registrar = Registrar.of(setup)
     request = Request(
         fixed,
         moving,
@@ -108,6 +107,9 @@ def register(
         spacings=options.two(spacing, moving_spacing, "--spacing"),
         windows=options.two(window, moving_window, "--window", rising=True),
     )
+
+    claim_folder(folder, overwrite=overwrite, inputs=request.paths)
+    registrar = Registrar.of(setup)
 
     def foretell(forecast: "Forecast") -> None:
         if forecast.notable and not quiet:

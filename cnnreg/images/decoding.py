@@ -1,4 +1,7 @@
-"""From a file to pixels, by content: SimpleITK where it reads a format well, Pillow where it does not."""
+"""From a file to pixels, by content: SimpleITK where it reads a format well, Pillow, tifffile or NiBabel where not.
+
+What one decoder refuses is tried with the next.
+"""
 
 import gzip
 import math
@@ -6,7 +9,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +18,10 @@ import SimpleITK as sitk
 
 from cnnreg.errors import ImageError
 from cnnreg.images.formats import FORMATS, sniff
+from cnnreg.images.nifti import is_flat, read_nifti
+from cnnreg.images.tiff import read_tiff, tiff_layout
+
+Decoder = Callable[[Path, str | None], sitk.Image]
 
 
 def decode(path: Path) -> tuple[sitk.Image, str]:
@@ -25,16 +32,48 @@ def decode(path: Path) -> tuple[sitk.Image, str]:
     """
     head = _head(path)
     name = sniff(head)
+    reasons = []
+    for decoder in _decoders(path, name, head):
+        try:
+            with _silenced():
+                return decoder(path, name), name or "meta"
+        except ImageError:
+            raise
+        except Exception as error:  # decoders raise whatever they like at damaged files
+            reasons.append(str(error).strip().splitlines()[-1:] or [type(error).__name__])
+    if name is None:
+        raise ImageError(f"{path} is not an image in a format that cnnreg reads ({', '.join(FORMATS)})")
+    reason = reasons[0][0].removeprefix("sitk::ERROR: ").rstrip(".")
+    raise ImageError(f"{path} begins like a {name.upper()} file but cannot be read: damaged or truncated ({reason})")
+
+
+def _decoders(path: Path, name: str | None, head: bytes) -> list[Decoder]:
+    """Those that may read a format, the one that reads it best first."""
+    match name:
+        case "nifti":
+            return [read_nifti, _by_itk] if is_flat(path) else [_by_itk, read_nifti]
+        case "jpeg" | "bmp":  # of which SimpleITK takes what is clipped for whole, and grey for colour
+            return [_by_pillow]
+        case "png":  # grey with alpha it does not read
+            return [_by_pillow, _by_itk] if head[24:26] == b"\x08\x04" else [_by_itk, _by_pillow]
+        case "tiff":
+            return _tiff_decoders(path)
+    return [_by_itk]
+
+
+def _tiff_decoders(path: Path) -> list[Decoder]:
+    """TIFFs in tiles, by planes, of 1 bit or turned become 8-bit RGBA in SimpleITK, whatever they hold.
+
+    64 bits neither it nor Pillow can read, nor Pillow colours of more than 8.
+    """
     try:
-        with _silenced():
-            image = _by_pillow(path) if _is_misread_by_itk(path, name, head) else _by_itk(path, name)
-    except ImageError:
-        raise
-    except Exception:  # decoders raise whatever they like at damaged files
-        if name is None:
-            raise ImageError(f"{path} is not an image in a format that cnnreg reads ({', '.join(FORMATS)})") from None
-        raise ImageError(f"{path} begins like a {name.upper()} file but cannot be read: damaged or truncated") from None
-    return image, name or "meta"
+        layout = tiff_layout(path)
+    except Exception:  # not even its tags can be read
+        return [_by_itk, _by_pillow]
+    if not (layout.tiled or layout.planes != 1 or layout.bits in {1, 64} or layout.turn != 1):
+        return [_by_itk, _by_pillow, read_tiff]
+    beyond_pillow = layout.bits == 64 or (layout.bits > 8 and layout.channels > 1)
+    return [read_tiff] if beyond_pillow and layout.turn == 1 else [_by_pillow, read_tiff]
 
 
 def _head(path: Path) -> bytes:
@@ -92,38 +131,22 @@ def _unambiguous(path: Path, name: str | None) -> Iterator[Path]:
         yield copy
 
 
-def _is_misread_by_itk(path: Path, name: str | None, head: bytes) -> bool:
-    """SimpleITK takes clipped JPEG and BMP for whole and grey BMP for colour, and fails on grey PNG with alpha.
-
-    TIFFs in tiles, by planes, of 1 bit or turned become 8-bit RGBA there, whatever they hold; 64 bits it cannot read.
-    """
-    if name != "tiff":
-        return name in {"jpeg", "bmp"} or (name == "png" and head[24:26] == b"\x08\x04")
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    tags = ImageFileDirectory_v2(head[:16] if 43 in head[2:4] else head[:8])  # 43: BigTIFF
-    with path.open("rb") as file:
-        file.seek(tags.next)
-        tags.load(file)
-    tiles, planes, bits, turn = (tags.get(tag, default) for tag, default in ((322, 0), (284, 1), (258, (1,)), (274, 1)))
-    misread = bool(tiles) or planes != 1 or max(bits) in {1, 64} or turn != 1
-    if misread and (max(bits) == 64 or (max(bits) > 8 and len(bits) > 1)):  # Pillow cannot either
-        raise ImageError(f"{path} is a TIFF of {max(bits)}-bit numbers in a layout that cannot be read; save it as PNG")
-    return misread
-
-
-def _by_pillow(path: Path) -> sitk.Image:
+def _by_pillow(path: Path, name: str | None) -> sitk.Image:
     """The image, or all pages of a TIFF, turned as EXIF says."""
     from PIL import Image as PILImage
     from PIL import ImageOps, ImageSequence
 
+    if name == "png" and b"IEND" not in path.read_bytes()[-16:]:
+        raise EOFError("the file ends before the image does")
     PILImage.MAX_IMAGE_PIXELS = None  # a large image is no attack here
     with path.open("rb") as opened, PILImage.open(opened) as file:  # given a name, it misreads turned TIFFs
-        pages = []
+        pages: list[PILImage.Image] = []
         for page in ImageSequence.Iterator(file) if file.format == "TIFF" else [file]:  # JPEGs may carry a preview
+            if pages and page.size != pages[0].size:  # smaller levels of the first, or a thumbnail
+                continue
             page.load()  # turns TIFFs; what is left to turn is then told by EXIF
             pages.append(ImageOps.exif_transpose(page))
-        kept = {"L", "LA", "RGB", "RGBA", "I;16", "I;16B", "F"}
+        kept = {"L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I", "F"}
         pages = [p if p.mode in kept else p.convert("L" if p.mode == "1" else "RGB") for p in pages]
     pixels = np.stack([np.asarray(page) for page in pages]) if len(pages) > 1 else np.asarray(pages[0])
     colour = pages[0].mode in {"LA", "RGB", "RGBA"}

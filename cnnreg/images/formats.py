@@ -26,6 +26,8 @@ FORMATS = {
 
 def sniff(head: bytes) -> str | None:
     """The format of a file by its first bytes, whatever its name says; None if it is none of ours."""
+    if head[128:132] == b"DICM":  # what stands before it is the writer's own, such as a whole TIFF header
+        return "dicom"
     starts = {
         b"\x89PNG\r\n": "png",
         b"\xff\xd8\xff": "jpeg",
@@ -37,12 +39,12 @@ def sniff(head: bytes) -> str | None:
         b"\x1f\x8b": "nifti",  # .nii.gz
         b"\x5c\x01\0\0": "nifti",
         b"\0\0\x01\x5c": "nifti",
+        b"\x1c\x02\0\0": "nifti",  # NIfTI-2
+        b"\0\0\x02\x1c": "nifti",
     }
     for start, name in starts.items():
         if head.startswith(start):
             return name
-    if head[128:132] == b"DICM":
-        return "dicom"
     if b"ObjectType" in head or b"NDims" in head:
         return "meta"
     return None

@@ -4,7 +4,7 @@ Arrays are (rows, columns) here; geometry is kept as ITK has it, (x, y). The two
 in :func:`read_field` / :func:`write_field`, nowhere else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ class Grid:
     def matrix(self) -> NDArray[np.float64]:
         """Index (x, y) to offset from the origin (x, y)."""
         return np.asarray(self.direction).reshape(2, 2) @ np.diag(self.spacing)
+
+    @property
+    def orthonormal(self) -> "Grid":
+        """With axes at right angles: 2D files cut from an oblique volume may have but a corner of its direction."""
+        left, _, right = np.linalg.svd(np.reshape(self.direction, (2, 2)))
+        return replace(self, direction=tuple((left @ right).ravel().tolist()))
 
     @property
     def plain(self) -> bool:
@@ -98,9 +104,32 @@ def _two_dimensional(image: sitk.Image, path: Path, slice_index: int | None) -> 
     if not 0 <= index < slices:
         raise ImageError(f"{path} has slices 0 to {slices - 1}, so slice {index} does not exist")
     start = [0, 0, index] + [0] * (len(size) - 3)
-    return sitk.Extract(
-        image, size[:2] + [0] * (len(size) - 2), start, sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOGUESS
+    cut = sitk.Extract(
+        image, size[:2] + [0] * (len(size) - 2), start, sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOIDENTITY
     )
+    if len(size) == 3:
+        direction, origin = _in_plane(image, index)
+        cut.SetDirection(direction.ravel().tolist())
+        cut.SetOrigin(origin.tolist())
+    return cut
+
+
+def _in_plane(image: sitk.Image, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Direction (2, 2) and origin (2,) of a slice of a volume, in its own plane.
+
+    The plane's axes are the two of space that it is nearest to, projected onto it: those of an axial slice are x and y,
+    and what lies in parallel slices is compared where it lies.
+    """
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    normal = np.cross(direction[:, 0], direction[:, 1])
+    through = int(np.abs(normal).argmax())
+    first = np.eye(3)[(1, 0, 0)[through]]
+    first = first - normal * (first @ normal)
+    first /= np.linalg.norm(first)
+    second = np.cross(normal * np.sign(normal[through]) * (1, -1, 1)[through], first)  # x, y; x, z; or y, z
+    axes = np.stack([first, second])
+    origin = np.array(image.TransformIndexToPhysicalPoint((0, 0, index)))
+    return axes @ direction[:, :2], axes @ origin
 
 
 def _grid_of(image: sitk.Image) -> Grid:

@@ -93,8 +93,10 @@ class Registration:
         Raises:
             OutputError: the folder cannot be written, or holds results and ``overwrite`` is off.
         """
-        claim_folder(Path(folder), overwrite=overwrite)
-        return write_registration(self.result, Path(folder), command=command or ["cnnreg.register"])
+        claim_folder(Path(folder), overwrite=overwrite, inputs=self.result.request.paths)
+        return write_registration(
+            self.result, Path(folder), command=command or ["cnnreg.register"], overwrite=overwrite
+        )
 
     def __repr__(self) -> str:
         height, width = self.result.pair.fixed.grid.size

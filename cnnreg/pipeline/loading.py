@@ -55,6 +55,12 @@ class Request:
     windows: tuple[Window | None, Window | None] = (None, None)  # instead of the configuration's percentiles
 
     @property
+    def paths(self) -> list[Path]:
+        """All that is read from files."""
+        sources = (self.fixed, self.moving, *self.segs, *self.masks, *(self.points or ()), self.transform)
+        return [source for source in sources if isinstance(source, Path)]
+
+    @property
     def names(self) -> tuple[str, str]:
         """Of the images, as titles and errors call them."""
         return _name(self.fixed, "fixed image"), _name(self.moving, "moving image")

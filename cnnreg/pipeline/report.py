@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from cnnreg.engine.initial import Initial
 from cnnreg.evaluation.picture import draw_registration
 from cnnreg.evaluation.tables import summary
-from cnnreg.files import claim_results, publishing, sha256
+from cnnreg.files import REPORT, claim_results, publishing, sha256
 from cnnreg.geometry.fields import jacobian_determinant, resize, sample
 from cnnreg.geometry.resampling import shrink, source_points, warp_labels
 from cnnreg.geometry.transformfile import write_affine
@@ -26,7 +27,7 @@ from cnnreg.pipeline.system import versions
 SCHEMA_VERSION = 1
 DRAWN = 1360  # pixels of the longer side from which the picture is drawn: four times those of a panel
 FIELD, INVERSE, AFFINE = "field.mha", "inverse.mha", "affine.tfm"
-REPORT, PICTURE = "report.json", "report.png"
+PICTURE = "report.png"
 RESULTS = (FIELD, INVERSE, AFFINE, REPORT, PICTURE, "warped.*")
 FIELD_CONVENTION = (
     "ITK displacement field on the fixed image's grid; (x, y) components in the fixed image's physical units; "
@@ -39,16 +40,17 @@ INVERSE_CONVENTION = (
 )
 
 
-def claim_folder(folder: Path, *, overwrite: bool) -> None:
+def claim_folder(folder: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
     """Make sure, before any work, that results can be written to ``folder``; other files in it are left alone.
 
     Raises:
-        OutputError: it is a file, cannot be made or written, or holds results and ``overwrite`` is off.
+        OutputError: it is a file, cannot be made or written, holds results and ``overwrite`` is off, or an input or
+            another file lies where a result would go.
     """
-    claim_results(folder, RESULTS, overwrite=overwrite)
+    claim_results(folder, RESULTS, overwrite=overwrite, inputs=inputs)
 
 
-def write_registration(result: Registration, folder: Path, *, command: list[str]) -> list[Path]:
+def write_registration(result: Registration, folder: Path, *, command: list[str], overwrite: bool = True) -> list[Path]:
     """Write everything into a temporary folder, then move it into ``folder``, replacing earlier results."""
     start = time.perf_counter()
     grid = result.pair.fixed.grid
@@ -60,7 +62,7 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
         *([AFFINE] if result.initial.affine_needed else []),
     ]
     names += [REPORT, PICTURE]
-    with publishing(folder, replaces=RESULTS) as staging:
+    with publishing(folder, replaces=RESULTS, overwrite=overwrite) as staging:
         write_image(result.warped, staging / warped_name)
         write_field(result.field[0].numpy(), grid, staging / FIELD)
         if result.inverse:

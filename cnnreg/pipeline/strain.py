@@ -36,6 +36,7 @@ class StrainRequest:
 def measure_strain(request: StrainRequest, folder: Path) -> list[Segment]:
     """Strain in a mask, or in the wall around it, about the mask's centroid; writes ``RESULTS`` to ``folder``."""
     field, grid = read_field(request.field)
+    grid = grid.orthonormal
     labels, own = read_label_map(request.seg)
     if own.size != grid.size:
         raise ImageError(

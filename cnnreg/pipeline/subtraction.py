@@ -14,7 +14,7 @@ from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ImageError
 from cnnreg.evaluation.measure import Evidence, Measures, measure
 from cnnreg.evaluation.picture import draw_subtraction
-from cnnreg.files import publishing, write_text
+from cnnreg.files import REPORT, publishing, write_text
 from cnnreg.geometry.fields import compose
 from cnnreg.geometry.resampling import warp_image
 from cnnreg.images.image import Image, luminance, suffix_for, write_field, write_image
@@ -24,7 +24,7 @@ from cnnreg.pipeline.registration import deform
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load
 from cnnreg.watching import unwatched
 
-FIELD, DIFFERENCE, REPORT, PICTURE = "field.mha", "difference.mha", "report.json", "report.png"
+FIELD, DIFFERENCE, PICTURE = "field.mha", "difference.mha", "report.png"
 RESULTS = (FIELD, DIFFERENCE, REPORT, PICTURE, "mirror.*")
 
 
@@ -116,6 +116,7 @@ def write_subtraction(result: Subtraction, path: Path, folder: Path, *, command:
         "difference": "image minus mirror image, in the image's intensities; 0 outside the mask",
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
         "metrics": result.measures,
+        "files": [str(folder / name) for name in names],
     }
     with publishing(folder, replaces=RESULTS) as staging:
         write_image(result.mirror, staging / names[0])
