@@ -190,7 +190,7 @@ def _show(result: "Registration", written: list[Path]) -> None:
 
 def _notes(result: "Registration") -> list[str]:
     """What may surprise: images of different spacing, such as TIFFs that say 72 and 300 dpi; padding that was found."""
-    notes = []
+    notes = [f"note: {note}" for note in result.notes]
     fixed, moving = (" x ".join(f"{s:g}" for s in i.grid.spacing) for i in (result.pair.fixed, result.pair.moving))
     if fixed != moving:
         notes.append(f"note: compared in physical space; fixed pixels measure {fixed}, moving pixels {moving}")

@@ -20,9 +20,9 @@ from cnnreg.geometry.fields import inside
 from cnnreg.geometry.resampling import antialiased, source_points, warp_labels
 from cnnreg.images.image import MIN_SIZE, Grid, Image, index_map, read_image
 from cnnreg.pairs.intensities import Window, normalise
+from cnnreg.pairs.pointfiles import Points, read_points
 
 Labels = NDArray[np.int64]  # (H, W)
-Points = NDArray[np.float64]  # (N, 2), row and column in pixels
 Source = Path | Image  # an image on disk or in memory
 LabelSource = Path | NDArray[Any]  # a label map or a mask, (H, W), on disk or in memory
 PointSource = Path | Points
@@ -79,6 +79,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         raise TableError(f"cannot read the table {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path} is not a CSV file: {error}") from None
+    if twice := [c for c in columns if found.count(c) > 1]:
+        raise TableError(f"{path} has the column {twice[0]} {found.count(twice[0])} times; leave one")
     if missing := [c for c in columns if c not in found]:
         raise TableError(f"{path} lacks the column {', '.join(missing)}; its columns are {', '.join(found) or 'none'}")
     if not rows:
@@ -269,7 +271,7 @@ def read_landmarks(
     given = (fixed, "fixed"), (moving, "moving")
     points = (
         read_points(fixed) if isinstance(fixed, Path) else fixed,
-        read_points(moving) if isinstance(moving, Path) else moving,
+        read_points(moving, moving=True) if isinstance(moving, Path) else moving,
     )
     if len(points[0]) != len(points[1]):
         one, other = (str(p) if isinstance(p, Path) else f"the {n} image" for p, n in given)
@@ -278,19 +280,4 @@ def read_landmarks(
         )
     if physical:
         return physical[0].to_pixels(points[0][:, ::-1]), physical[1].to_pixels(points[1][:, ::-1])
-    return points
-
-
-def read_points(path: Path) -> Points:
-    """Landmarks of a CSV file with columns x, y in pixels (0 = centre of the first), as (N, 2) row and column.
-
-    Files of physical points, too, as (N, 2) y and x.
-    """
-    rows = read_table(path, ["x", "y"])
-    try:
-        points = np.array([[float(row["y"]), float(row["x"])] for row in rows])
-    except (TypeError, ValueError):
-        raise TableError(f"{path}: the columns x and y must hold numbers in every row") from None
-    if not np.isfinite(points).all():
-        raise TableError(f"{path}: the columns x and y must hold finite numbers")
     return points

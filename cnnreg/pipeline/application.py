@@ -13,7 +13,7 @@ from cnnreg.files import stem, write_text
 from cnnreg.geometry.fields import inside
 from cnnreg.geometry.resampling import move_points, move_points_back, source_points, warp_image
 from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_image
-from cnnreg.pairs.dataset import read_points, read_table
+from cnnreg.pairs.pointfiles import read_point_rows, read_points
 
 
 def apply_field(
@@ -85,8 +85,8 @@ def _moved_table(path: Path, field: torch.Tensor, grid: Grid, moving: Grid, *, f
     Their names tell the direction: ``x_fixed, y_fixed`` beside ``x, y`` in the moving image, or ``x_moving, y_moving``
     beside ``x, y`` in the fixed one, with the residual of the inverse in pixels. Other columns are kept.
     """
-    rows = read_table(path, ["x", "y"])
-    points, start, end = read_points(path), *((grid, moving) if forward else (moving, grid))
+    rows = read_point_rows(path, moving=not forward)
+    points, start, end = read_points(path, moving=not forward), *((grid, moving) if forward else (moving, grid))
     if physical:
         points = start.to_pixels(points[:, ::-1])
     if forward:

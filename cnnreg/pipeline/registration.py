@@ -17,8 +17,9 @@ from cnnreg.images.image import Image
 from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.learning.modelstore import Model
 from cnnreg.learning.network import RegistrationNetwork
-from cnnreg.pairs.dataset import Pair, Points, read_landmarks
+from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.intensities import normalise
+from cnnreg.pairs.pointfiles import Points, check_inside
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
@@ -64,6 +65,7 @@ class Registration:
     device: str
     threads: int
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()  # what its user should know
 
 
 def register(
@@ -88,6 +90,7 @@ def register(
         request, config, watch, on_read=lambda fixed, moving: on_forecast(_foretell(fixed, moving, config, device))
     )
     landmarks = _landmarks(request, pair)
+    notes = _check(request, pair, landmarks)
     local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=on_step)
     fields = _total(local, pair, initial)
     with watch("measure"):
@@ -99,7 +102,20 @@ def register(
     back = _invert(field, pair, watch) if inverse else None
     setup = replace(setup, config=config)
     return Registration(
-        request, pair, initial, field, warped, back, measures, one_shot, model, setup, device, threads, watch.seconds
+        request,
+        pair,
+        initial,
+        field,
+        warped,
+        back,
+        measures,
+        one_shot,
+        model,
+        setup,
+        device,
+        threads,
+        watch.seconds,
+        notes,
     )
 
 
@@ -112,8 +128,17 @@ def _landmarks(request: Request, pair: Pair) -> tuple[Points, Points] | None:
     """Of both images, in their pixels."""
     if not request.points:
         return None
-    grids = (pair.fixed.grid, pair.moving.grid) if request.physical else None
-    return read_landmarks(*request.points, physical=grids)
+    grids = pair.fixed.grid, pair.moving.grid
+    return read_landmarks(*request.points, physical=grids if request.physical else None)
+
+
+def _check(request: Request, pair: Pair, landmarks: tuple[Points, Points] | None) -> tuple[str, ...]:
+    """What to tell of landmarks that lie outside of their image."""
+    if landmarks is None:
+        return ()
+    parts = zip(landmarks, (pair.fixed.grid, pair.moving.grid), ("fixed", "moving"), strict=True)
+    told = (check_inside(points, grid, which=which, physical=request.physical) for points, grid, which in parts)
+    return tuple(note for note in told if note)
 
 
 def _total(local: dict[str, Tensor], pair: Pair, initial: Initial) -> dict[str, Tensor | None]:

@@ -110,6 +110,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
         "field": {"file": FIELD, "convention": FIELD_CONVENTION},
         **({"inverse": _describe_inverse(result.inverse)} if result.inverse else {}),
         "metrics": result.measures,
+        "notes": list(result.notes),
         "adaptation": adaptation,
         "files": files,
     }

@@ -13,7 +13,6 @@ from cnnreg.evaluation.measure import Evidence, Measures, alikeness, measure
 from cnnreg.images.image import Grid, Image, luminance, read_field
 from cnnreg.pairs.dataset import (
     Labels,
-    Points,
     make_pair,
     read_intensities,
     read_label_map,
@@ -21,6 +20,7 @@ from cnnreg.pairs.dataset import (
     read_landmarks,
 )
 from cnnreg.pairs.intensities import normalise
+from cnnreg.pairs.pointfiles import Points, check_inside
 
 _SLICED = {"fixed", "moving", "warped", "seg_fixed", "seg_moving"}  # what --slice can pick from
 
@@ -123,6 +123,9 @@ def _evidence(
             raise UsageError("--physical needs to know where pixels lie: give --field, or --fixed and --moving")
         both = (grid, moving.grid if moving else grid) if physical and grid else None
         points = read_landmarks(request.points_fixed, request.points_moving, physical=both)
+        for found, own, which in zip(points, (grid, moving.grid if moving else None), ("fixed", "moving"), strict=True):
+            if own:
+                check_inside(found, own, which=which, physical=physical)
     return Evidence(*grids, *inputs, *segs, *points)
 
 
