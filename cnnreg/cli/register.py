@@ -24,7 +24,13 @@ def register(
     model: options.ModelName = defaults.MODEL,
     adapt: Annotated[
         int | None,
-        typer.Option("--adapt", "-a", min=0, help="One-shot steps on this very pair.", show_default="the preset's"),
+        typer.Option(
+            "--adapt",
+            "-a",
+            min=0,
+            help="Iterations on this very pair; 0 is the network's prediction alone.",
+            show_default="the preset's, 50",
+        ),
     ] = None,
     preset: options.Preset = None,
     parameters: options.Parameters = None,

@@ -24,7 +24,6 @@ from cnnreg.pipeline.report import claim_folder, picture, write_registration
 from cnnreg.pipeline.setup import Setup, Watch, load
 from cnnreg.watching import unwatched
 
-ITERATIONS = 50
 PointTable = str | Path | NDArray[Any]  # a file, or (N, 2), (x, y) in pixels
 
 
@@ -124,7 +123,8 @@ class Registrar:
     No pair influences the next: adapted weights are thrown away.
 
     Args:
-        adapt: iterations on each pair; 0 for the network's prediction alone.
+        adapt: iterations on each pair; 0 for the network's prediction alone; None for the preset's own number, of which
+            the default preset's is 50.
         model: name (``cnnreg models list``), folder, or "none".
         preset, parameters: parameters by name (``cnnreg presets list``), or from a TOML file.
         init: initial transform: "auto", "none", "center", "moments", "rigid", "similarity", "affine", or a file.
@@ -140,7 +140,7 @@ class Registrar:
     def __init__(
         self,
         *,
-        adapt: int | None = ITERATIONS,
+        adapt: int | None = None,
         model: str = defaults.MODEL,
         preset: str | None = None,
         parameters: str | Path | None = None,
@@ -218,7 +218,7 @@ def register(
     fixed: AnyImage,
     moving: AnyImage,
     *,
-    adapt: int | None = ITERATIONS,
+    adapt: int | None = None,
     model: str = defaults.MODEL,
     preset: str | None = None,
     parameters: str | Path | None = None,

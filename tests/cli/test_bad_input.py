@@ -361,7 +361,7 @@ PARAMETERS = {
     "adapt is a word": (REGISTER + "--adapt x", 2, "--adapt"),
     "adapt is a fraction": (REGISTER + "--adapt 1.5", 2, "--adapt"),
     "no steps": ("adapt fixed.png moving.png -o out -m model --steps 0", 2, "--steps"),
-    "random weights alone": ("register fixed.png moving.png -o out -m none", 2, "give --adapt N"),
+    "random weights alone": ("register fixed.png moving.png -o out -m none --preset paper", 2, "give --adapt N"),
     "random weights with --adapt 0": ("register fixed.png moving.png -o out -m none --adapt 0", 2, "give --adapt N"),
     "unknown option": (REGISTER + "--adpat 5", 2, "--adapt"),
     "unknown command": ("regster fixed.png moving.png", 2, "Did you mean 'register'?"),
