@@ -109,6 +109,13 @@ Padding = Annotated[
         "--padding", help="auto: frames, bars and filled corners do not count; or keep.", show_default="the preset's"
     ),
 ]
+FieldType = Annotated[
+    str,
+    typer.Option(
+        "--field-type", help="Numbers in the displacement field's file: float64, which SimpleITK asks for, or float32."
+    ),
+]
+NoPicture = Annotated[bool, typer.Option("--no-picture", help="Do not draw report.png: saves time in long series.")]
 MaxSize = Annotated[
     int | None,
     typer.Option(

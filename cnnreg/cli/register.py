@@ -47,6 +47,8 @@ def register(
     padding: options.Padding = None,
     max_size: options.MaxSize = None,
     inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back, inverse.mha, too.")] = False,
+    field_type: options.FieldType = "float64",
+    no_picture: options.NoPicture = False,
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
@@ -62,6 +64,8 @@ def register(
     options.both_or_neither(points_fixed, points_moving, "--points-fixed and --points-moving")
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other")
+    if field_type not in {"float32", "float64"}:
+        raise UsageError(f"--field-type must be float32 or float64, got {field_type!r}")
     points = (points_fixed, points_moving) if points_fixed and points_moving else None
     if not points and (physical or landmark_weight):
         raise UsageError(f"{'--physical' if physical else '--landmark-weight'} has no effect without landmarks")
@@ -114,7 +118,7 @@ def register(
 
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
         result = run(request, setup, inverse=inverse, on_forecast=foretell, on_step=on_step)
-    written = write_registration(result, folder, command=sys.argv)
+    written = write_registration(result, folder, command=sys.argv, single=field_type == "float32", drawn=not no_picture)
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
     elif not quiet:

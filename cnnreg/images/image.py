@@ -18,6 +18,7 @@ from cnnreg.images.decoding import decode
 from cnnreg.images.formats import FORMATS
 
 MIN_SIZE = 16  # pixels along the shorter side
+COMPRESSION = 2  # of zlib: at 1 smooth fields do not shrink, above 2 they shrink no further
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # our own sentences instead of ITK's C++ warnings
 
@@ -118,13 +119,13 @@ def write_image(image: Image, path: Path) -> None:
     _write(sitk.GetImageFromArray(array, isVector=array.ndim == 3), image.grid, path)
 
 
-def _write(image: sitk.Image, grid: Grid, path: Path) -> None:
+def _write(image: sitk.Image, grid: Grid, path: Path, *, compress: bool = False) -> None:
     image.SetSpacing(grid.spacing)
     image.SetOrigin(grid.origin)
     image.SetDirection(grid.direction)
     with replacing(path) as temporary:
         try:
-            sitk.WriteImage(image, str(temporary))
+            sitk.WriteImage(image, str(temporary), useCompression=compress, compressionLevel=COMPRESSION)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
             raise OutputError(f"cannot write {path}: {reason}") from None
@@ -153,12 +154,18 @@ def index_map(fixed: Grid, moving: Grid) -> tuple[NDArray[np.float64], NDArray[n
     return matrix[::-1, ::-1].copy(), offset[::-1].copy()  # (x, y) -> (row, column)
 
 
-def write_field(field: NDArray[np.floating[Any]], grid: Grid, path: Path) -> None:
-    """Write a field (2, H, W) in pixels (row, column) as an ITK displacement field: physical units, (x, y), float64."""
-    vectors = np.empty((*field.shape[1:], 2))
+def write_field(
+    field: NDArray[np.floating[Any]], grid: Grid, path: Path, *, number_type: type[np.floating[Any]] = np.float64
+) -> None:
+    """Write a field (2, H, W) in pixels (row, column) as an ITK displacement field: physical units, (x, y), compressed.
+
+    ``number_type`` is that of the file's components: float64, which SimpleITK's transform needs, or float32. Either
+    holds float32's digits only, so that the compressed files are of about the same size.
+    """
+    vectors = np.empty((*field.shape[1:], 2), number_type)
     for row, along in enumerate(np.moveaxis(field[::-1], 1, 0)):  # large fields are not copied to float64 as a whole
-        vectors[row] = np.einsum("ij,jw->wi", grid.matrix, along.astype(np.float64))
-    _write(sitk.GetImageFromArray(vectors, isVector=True), grid, path)
+        vectors[row] = np.einsum("ij,jw->wi", grid.matrix, along.astype(np.float64)).astype(np.float32)
+    _write(sitk.GetImageFromArray(vectors, isVector=True), grid, path, compress=True)
 
 
 def read_field(path: Path) -> tuple[NDArray[np.float32], Grid]:

@@ -330,3 +330,34 @@ def test_cuda_gives_the_field_of_the_cpu(cli, pair_files, tiny_model, tmp_path):
         run(cli, tmp_path / device, *pair_files, tiny_model, "--adapt", 5, "--device", device)
     fields = [sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / d / "field.mha"))) for d in ("cpu", "cuda")]
     assert np.abs(fields[0] - fields[1]).max() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_field_type(kind, cli, pair_files, tiny_model, tmp_path):
+    """Both types hold the same field and its inverse, read by SimpleITK, float64 by default, compressed."""
+    asked = [] if kind == "float64" else ["--field-type", kind]
+    run(cli, tmp_path / "default", *pair_files, tiny_model, "--inverse", "--adapt", 2)
+    run(cli, tmp_path / "asked", *pair_files, tiny_model, "--inverse", "--adapt", 2, *asked)
+    for name in ("field.mha", "inverse.mha"):
+        usual, image = (sitk.ReadImage(str(tmp_path / folder / name)) for folder in ("default", "asked"))
+        assert image.GetPixelIDTypeAsString() == f"vector of {kind.replace('float', '')}-bit float"
+        values = sitk.GetArrayFromImage(image)
+        assert (values != 0).any()
+        np.testing.assert_allclose(values, sitk.GetArrayFromImage(usual), rtol=1e-6, atol=1e-7)
+        assert b"CompressedData = True" in (tmp_path / "asked" / name).read_bytes()
+
+
+def test_no_picture(cli, pair_files, tiny_model, tmp_path):
+    """All but the picture is written, and the report does not claim one; an earlier one does not stay beside it."""
+    run(cli, tmp_path / "out", *pair_files, tiny_model)
+    report = run(cli, tmp_path / "out", *pair_files, tiny_model, "--no-picture", "--overwrite")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES - {"report.png"}
+    assert {Path(p).name for p in report["files"]} == FILES - {"report.png"}
+
+
+def test_unknown_field_type(cli, pair_files, tiny_model, tmp_path):
+    """It is refused before anything is written, and what would be right is said."""
+    ended = cli("register", *pair_files, "-m", tiny_model, "-o", tmp_path / "out", "--field-type", "half")
+    assert ended.code == 2
+    assert "float32 or float64" in ended.err
+    assert not (tmp_path / "out").exists()
