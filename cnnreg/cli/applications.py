@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options
+from cnnreg.cli import console, options, settings
 
 OptionalFile = Path | None
 
@@ -37,7 +37,7 @@ def csub(
     from cnnreg.files import claim_results, stem
 
     folder = out or Path(f"{stem(image)}_csub")
-    setup = options.make_setup(
+    setup = settings.make_setup(
         preset=preset,
         parameters=parameters,
         model=model,
