@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options
+from cnnreg.cli import console, options, settings
 
 OptionalFile = Path | None
 
@@ -37,8 +37,6 @@ def csub(
     from cnnreg.files import claim_results, stem
 
     folder = out or Path(f"{stem(image)}_csub")
-    from cnnreg.interface import setup as settings
-
     setup = settings.make_setup(
         preset=preset,
         parameters=parameters,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cnnreg.cli import console, options
+from cnnreg.cli import console, options, settings
 from cnnreg.errors import UsageError
 
 OptionalFile = Path | None
@@ -41,7 +41,7 @@ def evaluate(
     request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
     if physical and not points_fixed:
         raise UsageError("--physical has no effect without landmarks")
-    states = run(request, slice_index=slice_index, spacing=options.numbers(spacing, "--spacing"), physical=physical)
+    states = run(request, slice_index=slice_index, spacing=settings.numbers(spacing, "--spacing"), physical=physical)
     inputs = {name: str(path) for name, path in vars(request).items() if path}
     if table:
         append_csv(table, inputs | flatten(states))
@@ -97,7 +97,7 @@ def apply(
         like=like,
         overwrite=overwrite,
         slice_index=slice_index,
-        spacing=options.numbers(spacing, "--spacing"),
+        spacing=settings.numbers(spacing, "--spacing"),
     )
     if not quiet:
         for path in written:

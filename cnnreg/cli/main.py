@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug keeps Python's own traceback
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Lay one 2D image onto another: a small network predicts the deformation and adapts itself to the pair.",
+    help="Deformable registration of 2D images: a small network predicts the displacement field, iterations refine it.",
 )
 for command in (register, adapt, train, evaluate, apply, study, csub, strain, demo):
     app.command()(command)
@@ -62,7 +62,8 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except TyperException as error:
         if message := error.format_message():  # empty where the help has been shown instead
-            console.error(message)
+            habit = "-f" in message and "No such option" in message
+            console.error(message + (": give FIXED and MOVING without options, in this order" if habit else ""))
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in "cnnreg ... | head"
         sys.stderr.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options
+from cnnreg.cli import console, options, settings
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,70 +18,78 @@ if TYPE_CHECKING:
 def register(
     fixed: options.FixedImage,
     moving: options.MovingImage,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the results.", show_default="MOVING_to_FIXED")
-    ] = None,
     model: options.ModelName = defaults.MODEL,
-    adapt: Annotated[
-        int | None,
-        typer.Option(
-            "--adapt",
-            "-a",
-            min=0,
-            help="Iterations on this very pair; 0 is the network's prediction alone.",
-            show_default="the preset's, 50",
-        ),
-    ] = None,
+    adapt: options.Iterations = None,
     preset: options.Preset = None,
     parameters: options.Parameters = None,
+    max_size: options.MaxSize = None,
+    init: options.Init = None,
+    similarity: options.Similarity = None,
+    fixed_mask: options.FixedMask = None,
+    moving_mask: options.MovingMask = None,
+    padding: options.Padding = None,
     seg_fixed: options.SegFixed = None,
     seg_moving: options.SegMoving = None,
     points_fixed: options.PointsFixed = None,
     points_moving: options.PointsMoving = None,
     physical: options.Physical = False,
     landmark_weight: options.LandmarkWeight = None,
-    slice_index: options.Slice = None,
     spacing: options.Spacing = None,
     moving_spacing: options.MovingSpacing = None,
     window: options.Intensities = None,
     moving_window: options.MovingIntensities = None,
     percentiles: options.Percentiles = None,
-    init: options.Init = None,
-    similarity: options.Similarity = None,
-    fixed_mask: options.FixedMask = None,
-    moving_mask: options.MovingMask = None,
-    padding: options.Padding = None,
-    max_size: options.MaxSize = None,
-    inverse: Annotated[bool, typer.Option("--inverse", help="Write the way back, inverse.mha, too.")] = False,
-    device: options.Device = "auto",
-    seed: options.Seed = defaults.SEED,
-    threads: options.Threads = None,
+    slice_index: options.Slice = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the results.",
+            show_default="MOVING_to_FIXED",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    inverse: Annotated[
+        bool,
+        typer.Option(
+            "--inverse",
+            help="Also write the inverse displacement field, inverse.mha.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    field_type: options.FieldType = "float64",
+    no_picture: options.NoPicture = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    seed: options.Seed = defaults.SEED,
+    threads: options.Threads = None,
 ) -> None:
-    """Lay MOVING onto FIXED: predict the deformation, adapt it to the pair, warp, report.
+    """Register MOVING to FIXED: align them, predict the displacement field, improve it by iterations, warp, report.
 
     Writes warped.<ext>, field.mha, report.json and report.png.
     """
-    options.both_or_neither(seg_fixed, seg_moving, "--seg-fixed and --seg-moving")
-    options.both_or_neither(points_fixed, points_moving, "--points-fixed and --points-moving")
+    settings.both_or_neither(seg_fixed, seg_moving, "--seg-fixed and --seg-moving")
+    settings.both_or_neither(points_fixed, points_moving, "--points-fixed and --points-moving")
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other")
+    if field_type not in {"float32", "float64"}:
+        raise UsageError(f"--field-type must be float32 or float64, got {field_type!r}")
     points = (points_fixed, points_moving) if points_fixed and points_moving else None
     if not points and (physical or landmark_weight):
         raise UsageError(f"{'--physical' if physical else '--landmark-weight'} has no effect without landmarks")
-    from cnnreg.files import stem
-    from cnnreg.interface import setup as settings
-
     method, transform = settings.initial(init)
     changes = settings.merged(
         method,
         settings.similarity(similarity),
         settings.section("adaptation", steps=adapt),
-        settings.section("alignment", padding=padding),
+        settings.padding(padding),
         settings.section("refinement", landmarks=landmark_weight, max_size=max_size),
     )
+    from cnnreg.files import stem
+
     folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
     setup = settings.make_setup(
         preset=preset,
@@ -91,7 +99,7 @@ def register(
         seed=seed,
         threads=threads,
         changes=changes,
-        percentiles=options.numbers(percentiles, "--percentiles", rising=True),
+        percentiles=settings.numbers(percentiles, "--percentiles", rising=True),
     )
     steps = setup.config.adaptation.steps
     if landmark_weight and (not steps or setup.config.adaptation.target == "weights"):
@@ -110,8 +118,8 @@ def register(
         masks=(fixed_mask, moving_mask),
         transform=transform,
         slice_index=slice_index,
-        spacings=options.two(spacing, moving_spacing, "--spacing"),
-        windows=options.two(window, moving_window, "--window", rising=True),
+        spacings=settings.two(spacing, moving_spacing, "--spacing"),
+        windows=settings.two(window, moving_window, "--window", rising=True),
     )
 
     claim_folder(folder, overwrite=overwrite, inputs=request.paths)
@@ -123,7 +131,9 @@ def register(
 
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
         registration = registrar.run(request, inverse=inverse, on_forecast=foretell, on_step=on_step)
-    written = registration.save(folder, overwrite=overwrite, command=sys.argv)
+    written = registration.save(
+        folder, overwrite=overwrite, command=sys.argv, single=field_type == "float32", drawn=not no_picture
+    )
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
     elif not quiet:
@@ -131,15 +141,20 @@ def register(
 
 
 def adapt(
-    fixed: Annotated[Path | None, typer.Argument(metavar="FIXED", help="The image that stays.")] = None,
-    moving: Annotated[Path | None, typer.Argument(metavar="MOVING", help="The image laid onto it.")] = None,
+    fixed: Annotated[
+        Path | None, typer.Argument(metavar="FIXED", help="The fixed image.", rich_help_panel=options.IMAGES)
+    ] = None,
+    moving: Annotated[
+        Path | None, typer.Argument(metavar="MOVING", help="The moving image.", rich_help_panel=options.IMAGES)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the adapted model.", show_default=False)
     ] = None,
     pairs: Annotated[Path | None, typer.Option("--pairs", help="CSV of several pairs (fixed, moving) instead.")] = None,
     model: options.ModelName = defaults.MODEL,
     steps: Annotated[
-        int | None, typer.Option("--steps", "-n", min=1, help="One-shot steps.", show_default="the preset's")
+        int | None,
+        typer.Option("--steps", "--iterations", "-n", min=1, help="Number of iterations.", show_default="the preset's"),
     ] = None,
     preset: options.Preset = None,
     parameters: options.Parameters = None,
@@ -155,9 +170,7 @@ def adapt(
         raise UsageError("give either FIXED and MOVING, or --pairs with a table")
     if out is None:
         raise UsageError("give the folder of the adapted model with -o")
-    from cnnreg.interface import setup as settings
-
-    changes = settings.section("adaptation", steps=steps)
+    changes = {} if steps is None else {"adaptation": {"steps": steps}}
     setup = settings.make_setup(
         preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
     )

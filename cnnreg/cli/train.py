@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options
+from cnnreg.cli import console, options, settings
 from cnnreg.errors import UsageError
 
 
@@ -50,8 +50,6 @@ def train(
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
     changes = {} if steps is None else {"training": {"steps": steps}}
-    from cnnreg.interface import setup as settings
-
     setup = settings.make_setup(
         preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
     )

@@ -86,15 +86,30 @@ class Registration:
         """For ``SimpleITK.Resample(moving, fixed, transform)``."""
         return self._field.to_sitk()
 
-    def save(self, folder: str | Path, *, overwrite: bool = False, command: list[str] | None = None) -> list[Path]:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        overwrite: bool = False,
+        command: list[str] | None = None,
+        single: bool = False,
+        drawn: bool = True,
+    ) -> list[Path]:
         """Write what ``cnnreg register`` writes: warped image, field, report and picture. Returns the files.
+
+        ``single``: fields as float32. ``drawn``: the picture, too.
 
         Raises:
             OutputError: the folder cannot be written, or holds results and ``overwrite`` is off.
         """
         claim_folder(Path(folder), overwrite=overwrite, inputs=self.result.request.paths)
         return write_registration(
-            self.result, Path(folder), command=command or ["cnnreg.register"], overwrite=overwrite
+            self.result,
+            Path(folder),
+            command=command or ["cnnreg.register"],
+            overwrite=overwrite,
+            single=single,
+            drawn=drawn,
         )
 
     def __repr__(self) -> str:

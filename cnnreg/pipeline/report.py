@@ -50,8 +50,19 @@ def claim_folder(folder: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) 
     claim_results(folder, RESULTS, overwrite=overwrite, inputs=inputs)
 
 
-def write_registration(result: Registration, folder: Path, *, command: list[str], overwrite: bool = True) -> list[Path]:
-    """Write everything into a temporary folder, then move it into ``folder``, replacing earlier results."""
+def write_registration(
+    result: Registration,
+    folder: Path,
+    *,
+    command: list[str],
+    overwrite: bool = True,
+    single: bool = False,
+    drawn: bool = True,
+) -> list[Path]:
+    """Write everything into a temporary folder, then move it into ``folder``, replacing earlier results.
+
+    ``single``: fields as float32 instead of float64. ``drawn``: the picture, too.
+    """
     start = time.perf_counter()
     grid = result.pair.fixed.grid
     warped_name = f"warped{suffix_for(result.warped, grid)}"
@@ -61,15 +72,18 @@ def write_registration(result: Registration, folder: Path, *, command: list[str]
         *([INVERSE] if result.inverse else []),
         *([AFFINE] if result.initial.affine_needed else []),
     ]
-    names += [REPORT, PICTURE]
+    names += [REPORT, *([PICTURE] if drawn else [])]
+    number_type = np.float32 if single else np.float64
     with publishing(folder, replaces=RESULTS, overwrite=overwrite) as staging:
         write_image(result.warped, staging / warped_name)
-        write_field(result.field[0].numpy(), grid, staging / FIELD)
+        write_field(result.field[0].numpy(), grid, staging / FIELD, number_type=number_type)
         if result.inverse:
-            write_field(result.inverse.field[0].numpy(), result.pair.moving.grid, staging / INVERSE)
+            back, back_grid = result.inverse.field[0].numpy(), result.pair.moving.grid
+            write_field(back, back_grid, staging / INVERSE, number_type=number_type)
         if result.initial.affine_needed:
             write_affine(result.initial.affine, grid, result.pair.moving.grid, staging / AFFINE)
-        picture(result).save(staging / PICTURE, compress_level=2)  # zlib at 6 takes as long as all the rest
+        if drawn:
+            picture(result).save(staging / PICTURE, compress_level=2)  # zlib at 6 takes as long as all the rest
         result.seconds["write"] = time.perf_counter() - start
         report = describe(result, command=command, files=[str(folder / name) for name in names])
         (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -227,8 +227,8 @@ IMAGES = {
     "complex": ("register fixed.png complex.nii -o out -m model", 1, "complex numbers"),
     "slice out of range": ("register pages.tif pages.tif -o out -m model --slice 3", 1, "slices 0 to 2"),
     "slice of a 2D image": (REGISTER + "--slice 1", 1, "leave --slice out"),
-    "unknown similarity": (REGISTER + "--similarity mnd", 1, "did you mean 'mind'"),
-    "unknown initial alignment": (REGISTER + "--init afine", 1, "did you mean 'affine'"),
+    "unknown similarity": (REGISTER + "--similarity mnd", 2, "'mind'"),
+    "unknown initial alignment": (REGISTER + "--init afine", 2, "did you mean 'affine'"),
     "no such transform": (REGISTER + "--init none.tfm", 1, "there is no transform file none.tfm"),
     "slice below 0": (REGISTER + "--slice -1", 2, "--slice"),
     "no overlap": ("register here.mha there.mha -o out -m model --init none", 1, "do not overlap in physical space"),
@@ -283,7 +283,11 @@ TABLES = {
 
 OUTPUTS = {
     "results exist": ("register fixed.png moving.png -o done -m model", 1, "done/field.mha exists; give --overwrite"),
-    "a warped image exists": ("register fixed.png moving.png -o half -m model", 1, "half/warped.tif exists"),
+    "a warped image exists": (
+        "register fixed.png moving.png -o half -m model",
+        1,
+        "half/warped.tif lies where a result",
+    ),
     "output is a file": ("register fixed.png moving.png -o file -m model", 1, "file is a file"),
     "output below a file": ("register fixed.png moving.png -o file/a/b -m model", 1, "file is a file"),
     "output name too long": (f"register fixed.png moving.png -o {'x' * 300} -m model", 1, "File name too long"),
@@ -434,7 +438,7 @@ COMMANDS = {
     "adapt nothing": ("adapt -o out -m model --steps 1", 2, "FIXED and MOVING, or --pairs"),
     "adapt a pair and a table": ("adapt fixed.png moving.png --pairs pairs.csv -o out --steps 1", 2, "or --pairs"),
     "adapt one image": ("adapt fixed.png -o out -m model --steps 1", 2, "FIXED and MOVING"),
-    "adapt without steps": ("adapt fixed.png moving.png -o out -m model", 2, "--steps N"),
+    "adapt without steps": ("adapt fixed.png moving.png -o out -m model --preset paper", 2, "--steps N"),
     "train without output": ("train pairs.csv", 2, "--out"),
     "steps and epochs": (TRAIN + "--steps 1 --epochs 1", 2, "exclude each other"),
     "resume and overwrite": (TRAIN + "--resume --overwrite", 2, "exclude each other"),

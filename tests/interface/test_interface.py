@@ -24,7 +24,7 @@ def arrays():
     return tuple((image * 255).astype(np.uint8) for image in (fixed, moving))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def registered(arrays):
     return cnnreg.register(*arrays, **ONE)
 

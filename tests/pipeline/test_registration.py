@@ -84,11 +84,15 @@ def test_random_weights_follow_the_seed(cli, pair_files, tmp_path):
     assert a != c
 
 
+def test_fifty_iterations_are_the_default(cli, pair_files, tiny_model, tmp_path):
+    report = run(cli, tmp_path / "r", *pair_files, tiny_model)
+    assert (report["adaptation"]["steps"], len(report["adaptation"]["history"])) == (50, 50)
+    assert run(cli, tmp_path / "p", *pair_files, tiny_model, "--preset", "paper")["adaptation"]["steps"] == 0
+
+
 def test_adapt_zero_is_the_plain_prediction(cli, pair_files, tiny_model, tmp_path):
-    """--adapt 0, no --adapt, and the network called by hand: the same field to the bit."""
-    run(cli, tmp_path / "zero", *pair_files, tiny_model, "--adapt", 0)
-    report = run(cli, tmp_path / "plain", *pair_files, tiny_model)
-    assert (tmp_path / "zero" / "field.mha").read_bytes() == (tmp_path / "plain" / "field.mha").read_bytes()
+    """--adapt 0 and the network called by hand: the same field to the bit."""
+    report = run(cli, tmp_path / "zero", *pair_files, tiny_model, "--adapt", 0)
     assert list(report["metrics"]) == ["before", "prediction"]
     result = register(Request(*pair_files), Setup(Config(), str(tiny_model)))
     assert not result.initial.needed
@@ -309,7 +313,7 @@ def test_adapted_models_are_kept_and_used(cli, pair_files, tiny_model, tmp_path)
     )
     assert ended.code == 0
     assert "energy" in ended.out
-    run(cli, tmp_path / "a", *pair_files, tmp_path / "tuned")
+    run(cli, tmp_path / "a", *pair_files, tmp_path / "tuned", "--adapt", 0)
     run(cli, tmp_path / "b", *pair_files, tiny_model, "--adapt", 8, "-p", tmp_path / "weights.toml")
     assert (tmp_path / "a" / "field.mha").read_bytes() == (tmp_path / "b" / "field.mha").read_bytes()
     (tmp_path / "pairs.csv").write_text(f"fixed,moving\n{pair_files[0]},{pair_files[1]}\nmoving.png,fixed.png\n")
@@ -329,3 +333,34 @@ def test_cuda_gives_the_field_of_the_cpu(cli, pair_files, tiny_model, tmp_path):
         run(cli, tmp_path / device, *pair_files, tiny_model, "--adapt", 5, "--device", device)
     fields = [sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / d / "field.mha"))) for d in ("cpu", "cuda")]
     assert np.abs(fields[0] - fields[1]).max() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_field_type(kind, cli, pair_files, tiny_model, tmp_path):
+    """Both types hold the same field and its inverse, read by SimpleITK, float64 by default, compressed."""
+    asked = [] if kind == "float64" else ["--field-type", kind]
+    run(cli, tmp_path / "default", *pair_files, tiny_model, "--inverse", "--adapt", 2)
+    run(cli, tmp_path / "asked", *pair_files, tiny_model, "--inverse", "--adapt", 2, *asked)
+    for name in ("field.mha", "inverse.mha"):
+        usual, image = (sitk.ReadImage(str(tmp_path / folder / name)) for folder in ("default", "asked"))
+        assert image.GetPixelIDTypeAsString() == f"vector of {kind.replace('float', '')}-bit float"
+        values = sitk.GetArrayFromImage(image)
+        assert (values != 0).any()
+        np.testing.assert_allclose(values, sitk.GetArrayFromImage(usual), rtol=1e-6, atol=1e-7)
+        assert b"CompressedData = True" in (tmp_path / "asked" / name).read_bytes()
+
+
+def test_no_picture(cli, pair_files, tiny_model, tmp_path):
+    """All but the picture is written, and the report does not claim one; an earlier one does not stay beside it."""
+    run(cli, tmp_path / "out", *pair_files, tiny_model)
+    report = run(cli, tmp_path / "out", *pair_files, tiny_model, "--no-picture", "--overwrite")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES - {"report.png"}
+    assert {Path(p).name for p in report["files"]} == FILES - {"report.png"}
+
+
+def test_unknown_field_type(cli, pair_files, tiny_model, tmp_path):
+    """It is refused before anything is written, and what would be right is said."""
+    ended = cli("register", *pair_files, "-m", tiny_model, "-o", tmp_path / "out", "--field-type", "half")
+    assert ended.code == 2
+    assert "float32 or float64" in ended.err
+    assert not (tmp_path / "out").exists()

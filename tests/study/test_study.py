@@ -71,7 +71,10 @@ def test_every_row_is_what_the_commands_give(cli, request_, tmp_path):
     assert len(pairs) == 15
     files = [tmp_path / f"target0{part}.png" for part in ("f", "m", "sf", "sm")]
     segs = ["--seg-fixed", files[2], "--seg-moving", files[3]]
-    for case, options in (("c", ["--model", tmp_path / "tm"]), ("default-none", ["--model", "none", "--adapt", 50])):
+    for case, options in (
+        ("c", ["--model", tmp_path / "tm", "--adapt", 0]),
+        ("default-none", ["--model", "none", "--adapt", 50]),
+    ):
         assert (
             cli(
                 "register", *files[:2], *segs, *options, "--init", "none", "-o", tmp_path / case, "--threads", 1, "-q"
