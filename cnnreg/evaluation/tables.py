@@ -1,7 +1,8 @@
 """Measures as rows for the terminal, a picture's caption, and CSV."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from cnnreg.errors import OutputError
 from cnnreg.files import replacing
 
 States = Mapping[str, Mapping[str, Any]]  # before, after, ... -> the measures of cnnreg.evaluation.measure
+
+LOCK_SECONDS = 60  # that a process waits for others to add their rows
 
 _ROWS = [  # title, path in the measures, digits
     ("MAD", "mad", 4),
@@ -76,20 +79,51 @@ def summary(states: States) -> str:
 
 
 def append_csv(path: Path, values: Mapping[str, Any]) -> None:
-    """Add a row to a CSV file; a file with other columns gets the union of both, empty where unknown."""
-    old: list[dict[str, str]] = []
-    columns: list[str] = []
-    if path.exists():
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                old, columns = list(reader), list(reader.fieldnames or [])
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise OutputError(f"cannot add a row to {path}: it is not a CSV file that can be read ({error})") from None
-    if any(None in row for row in old):  # where csv puts what is left over
+    """Add a row to a CSV file; a file with other columns gets the union of both, empty where unknown.
+
+    Processes that add rows to one file wait for each other; the lock is a hidden file beside the table.
+
+    Raises:
+        OutputError: the file is no table, cannot be written, or stays locked for more than a minute.
+    """
+    with _locked(path):
+        old, columns = _read_csv(path) if path.exists() else ([], [])
+        columns += [name for name in values if name not in columns]
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows([*old, dict(values)])
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise OutputError(
+            f"cannot add a row to {path}: another process has held {lock.lock_file} for {LOCK_SECONDS} s; "
+            "wait for it, or give each process a table of its own"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"cannot add a row to {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read_csv(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """The rows and the columns of a table."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OutputError(f"cannot add a row to {path}: it is not a CSV file that can be read ({error})") from None
+    if any(None in row for row in rows):  # where csv puts what is left over
         raise OutputError(f"cannot add a row to {path}: one of its rows has more cells than the header has columns")
-    columns += [name for name in values if name not in columns]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows([*old, dict(values)])
+    return rows, columns
