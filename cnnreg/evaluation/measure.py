@@ -59,9 +59,13 @@ def _warped(fixed: Tensor, moving: Tensor, evidence: Evidence, field: Tensor | N
 
 
 def alikeness(fixed: Tensor, warped: Tensor) -> Measures:
-    """MAD and NCC of two images (1, 1, H, W) in [0, 1]."""
+    """MAD, NCC and NMI of two images (1, 1, H, W) in [0, 1]."""
     a, b = fixed.numpy(), warped.numpy()
-    return {"mad": metrics.mean_absolute_difference(a, b), "ncc": metrics.correlation(a, b)}
+    return {
+        "mad": metrics.mean_absolute_difference(a, b),
+        "ncc": metrics.correlation(a, b),
+        "nmi": metrics.normalised_mutual_information(a, b),
+    }
 
 
 def spacing_mm(grid: Grid | None) -> tuple[float, float] | None:

@@ -16,6 +16,7 @@ LOCK_SECONDS = 60  # that a process waits for others to add their rows
 _ROWS = [  # title, path in the measures, digits
     ("MAD", "mad", 4),
     ("NCC", "ncc", 4),
+    ("NMI", "nmi", 4),
     ("DSC", "overlap.dsc", 4),
     ("CMD [px]", "overlap.cmd_px", 2),
     ("CMD [mm]", "overlap.cmd_mm", 2),

@@ -114,3 +114,31 @@ def test_intensity_measures():
     assert metrics.mean_absolute_difference(a, b) == pytest.approx(0.3125)
     assert metrics.correlation(a, b) == pytest.approx(np.corrcoef(a.ravel(), b.ravel())[0, 1])
     assert metrics.correlation(a, np.ones((2, 2))) == 0
+
+
+def textured(seed: int, size: tuple[int, int] = (40, 52)) -> np.ndarray:
+    image = np.random.default_rng(seed).random(size)
+    return (image - image.min()) / np.ptp(image)
+
+
+def test_normalised_mutual_information_agrees_with_scikit_image():
+    """Of unrelated and of related images, with as many bins."""
+    from skimage.metrics import normalized_mutual_information
+
+    a, noise = textured(1), textured(2)
+    for b in (noise, textured(3) * 0.5 + a * 0.5, a**2):
+        b = (b - b.min()) / np.ptp(b)
+        expected = normalized_mutual_information(a, b, bins=64)
+        assert metrics.normalised_mutual_information(a, b) == pytest.approx(expected, abs=1e-9)
+
+
+def test_contrast_changes_mad_and_ncc_but_not_nmi():
+    """An inverted image that lies right has NMI 2; a constant one tells nothing."""
+    a = (np.floor(textured(1) * 64) + 0.5).clip(0.5, 63.5) / 64  # centres of bins
+    assert metrics.normalised_mutual_information(a, a) == pytest.approx(2)
+    assert metrics.normalised_mutual_information(a, 1 - a) == pytest.approx(2)
+    assert metrics.correlation(a, 1 - a) == pytest.approx(-1)
+    shifted = np.roll(1 - a, 3, axis=1)
+    assert metrics.normalised_mutual_information(a, shifted) < 1.9
+    assert metrics.normalised_mutual_information(a, np.full_like(a, 0.4)) == pytest.approx(1)
+    assert metrics.normalised_mutual_information(np.zeros((3, 4)), np.zeros((3, 4))) == 1
