@@ -62,7 +62,7 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except TyperException as error:
         if message := error.format_message():  # empty where the help has been shown instead
-            habit = "-f" in message and "No such option" in message
+            habit = message == "No such option: -f"
             console.error(message + (": give FIXED and MOVING without options, in this order" if habit else ""))
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in "cnnreg ... | head"

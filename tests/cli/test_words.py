@@ -48,3 +48,9 @@ def test_images_given_as_options(cli: Callable[..., Ended]):
     """``-f`` from habit is answered with how it is done here."""
     ended = cli("register", "-f", "a.png", "-m", "b.png")
     assert (ended.code, "give FIXED and MOVING without options" in ended.err) == (2, True)
+
+
+def test_other_unknown_options_get_no_such_hint(cli: Callable[..., Ended]):
+    """The hint is for ``-f`` alone, not for every option that contains it."""
+    ended = cli("register", "a.png", "b.png", "--fix", "c.png")
+    assert (ended.code, "without options" in ended.err) == (2, False)
