@@ -43,7 +43,7 @@ from cnnreg.images.image import Grid
 from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
-from cnnreg.pipeline.setup import Setup
+from cnnreg.pipeline.setup import Setup, open_session
 
 SIDE = 400  # pixels of the longer side
 KINDS = [  # image, contrast of the moving one, whether it is far
@@ -177,7 +177,7 @@ def ours(fixed: np.ndarray, moving: np.ndarray, *, padding: str = "auto") -> tor
         config = preset("default").override(
             {"adaptation": {"steps": 50}, "alignment": {"padding": padding}}, source="benchmark"
         )
-        return register(Request(PairFiles(*files)), Setup(config, "none")).field
+        return register(Request(PairFiles(*files)), open_session(Setup(config, "none"))).field
 
 
 def elastix(fixed: np.ndarray, moving: np.ndarray) -> torch.Tensor:

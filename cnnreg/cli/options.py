@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from cnnreg import defaults
+
 IMAGES, MODEL, INITIAL = "Images", "Model and adaptation", "Initial transform"
 METRIC, LABELS, OUTPUT, MACHINE = "Metric and masks", "Labels and landmarks", "Output", "Machine"
 
 Metric = Literal["auto", "lncc", "ncc", "mse", "mi", "mind", "cc", "mattes", "meansquares"]
-METRIC_ALIASES = {"cc": "lncc", "mattes": "mi", "meansquares": "mse"}  # the names in ANTs and elastix
-INITS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
+METRIC_ALIASES = defaults.METRIC_ALIASES
+INITS = defaults.INITS
 
 FixedImage = Annotated[
     Path,

@@ -1,6 +1,5 @@
 """``cnnreg register`` and ``cnnreg adapt``."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,10 +105,10 @@ def register(
         raise UsageError("without a model nothing is predicted: give --adapt N")
     if landmark_weight and (not steps or setup.config.adaptation.target == "weights"):
         raise UsageError("--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper")
+    from cnnreg.interface.registrar import Registrar
     from cnnreg.pairs.dataset import PairFiles
     from cnnreg.pipeline.loading import Request
-    from cnnreg.pipeline.registration import register as run
-    from cnnreg.pipeline.report import REPORT, claim_folder, write_registration
+    from cnnreg.pipeline.report import REPORT, claim_folder
 
     claim_folder(folder, overwrite=overwrite)
     request = Request(
@@ -128,12 +127,12 @@ def register(
             console.note(str(forecast))
 
     with console.energy_display(steps, quiet=quiet or as_json) as on_step:
-        result = run(request, setup, inverse=inverse, on_forecast=foretell, on_step=on_step)
-    written = write_registration(result, folder, command=sys.argv, single=field_type == "float32", drawn=not no_picture)
+        result = Registrar.of(setup).run(request, inverse=inverse, on_forecast=foretell, on_step=on_step)
+    written = result.save(folder, overwrite=overwrite, picture=not no_picture, single=field_type == "float32")
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
     elif not quiet:
-        _show(result, written)
+        _show(result.result, written)
 
 
 def adapt(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from cnnreg.errors import ImageError
 from cnnreg.files import replacing
@@ -28,13 +29,21 @@ def is_affine(path: Path) -> bool:
         return "DeformationField" not in file.read(200)
 
 
-def write_affine(affine: Affine, fixed: Grid, moving: Grid, path: Path) -> None:
-    """Write a map of fixed to moving pixels (row, column) as an ITK affine transform between physical points."""
+def physical_matrix(affine: Affine, fixed: Grid, moving: Grid) -> NDArray[np.float64]:
+    """A map of fixed to moving pixels (row, column) as a matrix (3, 3) of physical points (x, y, 1)."""
     physical = moving.matrix @ affine.matrix[::-1, ::-1] @ np.linalg.inv(fixed.matrix)  # (row, column) -> (x, y)
     origin = moving.matrix @ affine.offset[::-1] + np.asarray(moving.origin)
+    matrix = np.eye(3)
+    matrix[:2, :2], matrix[:2, 2] = physical, origin - physical @ np.asarray(fixed.origin)
+    return matrix
+
+
+def write_affine(affine: Affine, fixed: Grid, moving: Grid, path: Path) -> None:
+    """Write a map of fixed to moving pixels (row, column) as an ITK affine transform between physical points."""
+    matrix = physical_matrix(affine, fixed, moving)
     transform = sitk.AffineTransform(2)
-    transform.SetMatrix(physical.ravel().tolist())
-    transform.SetTranslation((origin - physical @ np.asarray(fixed.origin)).tolist())
+    transform.SetMatrix(matrix[:2, :2].ravel().tolist())
+    transform.SetTranslation(matrix[:2, 2].tolist())
     with replacing(path) as temporary:
         sitk.WriteTransform(transform, str(temporary))
 

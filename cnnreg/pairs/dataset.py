@@ -17,8 +17,9 @@ from cnnreg.geometry import fields
 from cnnreg.geometry.affine import Affine, Displacement
 from cnnreg.geometry.fields import inside
 from cnnreg.geometry.resampling import antialiased, source_points, warp_labels
-from cnnreg.images.image import MIN_SIZE, Grid, Image, index_map, read_image
+from cnnreg.images.image import MIN_SIZE, Grid, Image, index_map
 from cnnreg.pairs.intensities import Window, normalise
+from cnnreg.pairs.sources import PointsSource, Source, open_image
 
 Labels = NDArray[np.int64]  # (H, W)
 Points = NDArray[np.float64]  # (N, 2), row and column in pixels
@@ -28,10 +29,10 @@ Points = NDArray[np.float64]  # (N, 2), row and column in pixels
 class PairFiles:
     """One row of a table of pairs."""
 
-    fixed: Path
-    moving: Path
-    seg_fixed: Path | None = None
-    seg_moving: Path | None = None
+    fixed: Source
+    moving: Source
+    seg_fixed: Source | None = None
+    seg_moving: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -200,10 +201,10 @@ def resize_labels(labels: Labels, size: tuple[int, int]) -> Labels:
 
 
 def read_intensities(
-    path: Path, *, slice_index: int | None = None, spacing: tuple[float, float] | None = None
+    path: Source, *, slice_index: int | None = None, spacing: tuple[float, float] | None = None
 ) -> Image:
     """An image whose pixels can be registered: finite, and not too small. For the rest see :func:`read_image`."""
-    image = read_image(path, slice_index=slice_index, spacing=spacing)
+    image = open_image(path, slice_index=slice_index, spacing=spacing)
     if min(image.grid.size) < MIN_SIZE:
         height, width = image.grid.size
         raise ImageError(f"{path} is {width}x{height} pixels; at least {MIN_SIZE}x{MIN_SIZE} are needed")
@@ -213,7 +214,7 @@ def read_intensities(
     return image
 
 
-def read_labels(path: Path, grid: Grid, *, slice_index: int | None = None) -> Labels:
+def read_labels(path: Source, grid: Grid, *, slice_index: int | None = None) -> Labels:
     """The label map (H, W) of an image on ``grid``, which must have as many pixels."""
     labels, own = read_label_map(path, slice_index=slice_index)
     if own.size != grid.size:
@@ -222,12 +223,12 @@ def read_labels(path: Path, grid: Grid, *, slice_index: int | None = None) -> La
     return labels
 
 
-def read_label_map(path: Path, *, slice_index: int | None = None) -> tuple[Labels, Grid]:
+def read_label_map(path: Source, *, slice_index: int | None = None) -> tuple[Labels, Grid]:
     """A label map (H, W) of whole numbers, 0 = background, and its own grid.
 
     Colour and palette images count each colour as a label, 0xRRGGBB; alpha is ignored.
     """
-    image = read_image(path, slice_index=slice_index)
+    image = open_image(path, slice_index=slice_index)
     values = image.pixels
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
@@ -240,7 +241,9 @@ def read_label_map(path: Path, *, slice_index: int | None = None) -> tuple[Label
     return values.astype(np.int64), image.grid
 
 
-def read_landmarks(fixed: Path, moving: Path, *, physical: tuple[Grid, Grid] | None = None) -> tuple[Points, Points]:
+def read_landmarks(
+    fixed: PointsSource, moving: PointsSource, *, physical: tuple[Grid, Grid] | None = None
+) -> tuple[Points, Points]:
     """Corresponding landmarks: row i of one file belongs to row i of the other.
 
     ``physical`` are the grids of both images if the files hold physical points, not pixels.
@@ -255,11 +258,13 @@ def read_landmarks(fixed: Path, moving: Path, *, physical: tuple[Grid, Grid] | N
     return points
 
 
-def read_points(path: Path) -> Points:
+def read_points(path: PointsSource) -> Points:
     """Landmarks of a CSV file with columns x, y in pixels (0 = centre of the first), as (N, 2) row and column.
 
     Files of physical points, too, as (N, 2) y and x.
     """
+    if not isinstance(path, Path):
+        return path.points[:, ::-1].copy()
     rows = read_table(path, ["x", "y"])
     try:
         points = np.array([[float(row["y"]), float(row["x"])] for row in rows])

@@ -1,6 +1,5 @@
 """From files, and what their user says about them, to a pair of images that is ready to be registered."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,10 +17,18 @@ from cnnreg.geometry.resampling import regrid
 from cnnreg.geometry.transformfile import is_affine, read_affine
 from cnnreg.images.image import Image
 from cnnreg.images.padding import content
-from cnnreg.pairs.dataset import Pair, PairFiles, make_pair, read_intensities, read_labels, with_labels
+from cnnreg.pairs.dataset import (
+    Labels,
+    Pair,
+    PairFiles,
+    Points,
+    make_pair,
+    read_intensities,
+    read_labels,
+    read_landmarks,
+)
 from cnnreg.pairs.intensities import Window, intensity_window, rescale
-from cnnreg.pipeline.setup import Stopwatch
-from cnnreg.watching import unwatched
+from cnnreg.pairs.sources import PointsSource, Source
 
 Spacing = tuple[float, float]  # (x, y) in mm
 Regions = tuple[NDArray[np.bool_] | None, ...]  # where the fixed and the moving image count; None: everywhere
@@ -32,61 +39,90 @@ class Request:
     """Two images to be registered. Of what comes in twos, the first is of the fixed, the second of the moving image."""
 
     files: PairFiles
-    points: tuple[Path, Path] | None = None  # landmarks
+    points: tuple[PointsSource, PointsSource] | None = None  # landmarks
     physical: bool = False  # the landmarks are physical points, not pixels
-    masks: tuple[Path | None, Path | None] = (None, None)  # where the images count
+    masks: tuple[Source | None, Source | None] = (None, None)  # where the images count
     transform: Path | None = None  # the initial alignment, affine or a field, instead of the configuration's
     slice_index: int | None = None  # of volumes and stacks
     spacings: tuple[Spacing | None, Spacing | None] = (None, None)  # where the files do not say
     windows: tuple[Window | None, Window | None] = (None, None)  # instead of the configuration's percentiles
 
 
-def load_aligned(
-    request: Request, config: Config, watch: Stopwatch, *, on_read: Callable[[Image, Image], None] = unwatched
-) -> tuple[Pair, Initial]:
-    """Read two images, find their initial alignment, and bring them to one grid by it.
+@dataclass(frozen=True)
+class Inputs:
+    """What was read for a registration. Of what comes in twos, the first is of the fixed, the second of the moving."""
 
-    ``on_read`` is shown the images before any long work.
-    """
-    paths = request.files.fixed, request.files.moving
-    names = str(paths[0]), str(paths[1])
-    with watch("read"):
-        fixed, moving = _read(request, paths)
-        windows = (
-            request.windows[0] or intensity_window(fixed.pixels, config.input, name=names[0]),
-            request.windows[1] or intensity_window(moving.pixels, config.input, name=names[1]),
-        )
-        inputs = rescale(fixed.pixels, windows[0]), rescale(moving.pixels, windows[1])
-        masks = (_mask(request, 0, fixed), _mask(request, 1, moving))
-        regions: Regions = masks
-        if config.alignment.padding == "auto":  # a mask by hand knows better
-            regions = tuple(content(x) if mask is None else mask for x, mask in zip(inputs, masks, strict=True))
-    on_read(fixed, moving)
+    names: tuple[str, str]
+    images: tuple[Image, Image]
+    windows: tuple[Window, Window]  # the intensities that become 0 and 1
+    scaled: tuple[NDArray[np.float32], NDArray[np.float32]]  # (H, W) and (h, w) in [0, 1]
+    masks: Regions
+    labels: tuple[Labels | None, Labels | None]
+    landmarks: tuple[Points, Points] | None  # in pixels
+    transform: Path | None
 
-    def aligned(regions: Regions) -> tuple[Pair, Initial]:
-        with watch("align"):
-            initial = _initial(request, config, (fixed, moving), inputs, regions)
-        with watch("read"):
-            return make_pair(
-                fixed, moving, config.input, initial=initial.map, regions=regions, inputs=inputs, names=names
-            ), initial
 
+def read_inputs(request: Request, config: Config) -> Inputs:
+    """Read and check everything that a registration was given."""
+    files, index = request.files, request.slice_index
+    names = str(files.fixed), str(files.moving)
+    fixed, moving = _read(request, (files.fixed, files.moving))
+    windows = (
+        request.windows[0] or intensity_window(fixed.pixels, config.input, name=names[0]),
+        request.windows[1] or intensity_window(moving.pixels, config.input, name=names[1]),
+    )
+    labels = (
+        read_labels(files.seg_fixed, fixed.grid, slice_index=index) if files.seg_fixed else None,
+        read_labels(files.seg_moving, moving.grid, slice_index=index) if files.seg_moving else None,
+    )
+    grids = (fixed.grid, moving.grid) if request.physical else None
+    return Inputs(
+        names,
+        (fixed, moving),
+        windows,
+        (rescale(fixed.pixels, windows[0]), rescale(moving.pixels, windows[1])),
+        (_mask(request, 0, fixed), _mask(request, 1, moving)),
+        labels,
+        read_landmarks(*request.points, physical=grids) if request.points else None,
+        request.transform,
+    )
+
+
+def align_inputs(inputs: Inputs, config: Config) -> tuple[Pair, Initial]:
+    """Find the initial transform of what was read, and bring it to one grid by it."""
+    regions = masks = inputs.masks
+    if config.alignment.padding == "auto":  # a mask by hand knows better
+        regions = tuple(content(x) if mask is None else mask for x, mask in zip(inputs.scaled, masks, strict=True))
     try:
-        pair, initial = aligned(regions)
+        pair, initial = _aligned(inputs, config, regions)
     except ImageError:
         if all(region is mask for region, mask in zip(regions, masks, strict=True)):
             raise
         regions = masks  # what was found by itself does not keep images apart that overlap
-        pair, initial = aligned(regions)
+        pair, initial = _aligned(inputs, config, regions)
     a, b = (
         0.0 if region is None or region is mask else 1 - float(region.mean())
         for region, mask in zip(regions, masks, strict=True)
     )
-    pair = replace(pair, windows=windows, padding=(a, b))
-    return with_labels(pair, request.files, slice_index=request.slice_index), initial
+    seg_fixed, seg_moving = inputs.labels
+    return replace(pair, windows=inputs.windows, padding=(a, b), seg_fixed=seg_fixed, seg_moving=seg_moving), initial
 
 
-def _read(request: Request, paths: tuple[Path, Path]) -> list[Image]:
+def _aligned(inputs: Inputs, config: Config, regions: Regions) -> tuple[Pair, Initial]:
+    fixed, moving = inputs.images
+    initial = _initial(inputs, config, regions)
+    return make_pair(
+        fixed,
+        moving,
+        config.input,
+        initial=initial.map,
+        regions=regions,
+        inputs=inputs.scaled,
+        names=inputs.names,
+    ), initial
+
+
+def _read(request: Request, paths: tuple[Source, Source]) -> list[Image]:
     images = [
         read_intensities(path, slice_index=request.slice_index, spacing=spacing)
         for path, spacing in zip(paths, request.spacings, strict=True)
@@ -111,17 +147,15 @@ def _mask(request: Request, which: int, image: Image) -> NDArray[np.bool_] | Non
 
 
 def _initial(
-    request: Request,
+    inputs: Inputs,
     config: Config,
-    images: tuple[Image, Image],
-    inputs: tuple[NDArray[np.float32], NDArray[np.float32]],
     regions: Regions,
 ) -> Initial:
     """From the file that the user gives, or as the configuration says."""
-    fixed, moving = (image.grid for image in images)
-    given, file = given_alignment(fixed, moving), request.transform
+    fixed, moving = (image.grid for image in inputs.images)
+    given, file = given_alignment(fixed, moving), inputs.transform
     if file is None:
-        seen = [_seen(*parts) for parts in zip(inputs, regions, strict=True)]
+        seen = [_seen(*parts) for parts in zip(inputs.scaled, regions, strict=True)]
         return find_initial(seen[0], seen[1], given, method=config.alignment.init)
     if is_affine(file) or not file.is_file():
         return Initial(read_affine(file, fixed, moving), given, f"from {file.name}")

@@ -1,39 +1,25 @@
-"""``cnnreg register``: two image files in, a registered pair out."""
+"""``cnnreg register``: two images in, a registered pair out, as a sequence of stages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import field as later
 
 import torch
 from torch import Tensor
 
 from cnnreg.config import Config, InputConfig
-from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.engine.initial import Initial
-from cnnreg.engine.refinement import refine
 from cnnreg.evaluation.measure import Evidence, Measures, measure
-from cnnreg.geometry.fields import resize
-from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
+from cnnreg.geometry.resampling import antialiased, invert_field, warp_image
 from cnnreg.images.image import Image
-from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.learning.modelstore import Model
-from cnnreg.learning.network import RegistrationNetwork
-from cnnreg.pairs.dataset import Pair, Points, read_landmarks
+from cnnreg.pairs.dataset import Pair, Points
 from cnnreg.pairs.intensities import normalise
+from cnnreg.pipeline.deformation import OneShot, iterate, predict
 from cnnreg.pipeline.forecast import Forecast, forecast
-from cnnreg.pipeline.loading import Request, load_aligned
-from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
+from cnnreg.pipeline.loading import Inputs, Request, align_inputs, read_inputs
+from cnnreg.pipeline.setup import Session, Setup, Stopwatch, Watch
 from cnnreg.watching import unwatched
-
-
-@dataclass(frozen=True)
-class OneShot:
-    """What the iterations on the pair came to."""
-
-    field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels; after the initial alignment
-    start: str  # "network"; or, of the field, "identity" or "coarse" where the network's prediction was not the best
-    best_step: int
-    history: list[Terms]  # the energy before each iteration; of weights also after the last
-    similarity: str  # as it was used: "auto" has become another
 
 
 @dataclass(frozen=True)
@@ -45,157 +31,135 @@ class Inverse:
     covered: Tensor  # (h, w): whether the pixel has an origin in the fixed image
 
 
-@dataclass(frozen=True)
+@dataclass
 class Registration:
-    """A registered pair: the deformation, and all that a report tells about it."""
+    """A pair on its way: each stage takes it and adds one thing. A report tells all of it."""
 
     request: Request
-    pair: Pair
-    initial: Initial
-    field: Tensor  # (1, 2, H, W) on the fixed grid, in its pixels
-    warped: Image
-    inverse: Inverse | None
-    measures: dict[
-        str, Measures
-    ]  # before, alignment (where there was need of one), prediction (with a model), adaptation (with iterations)
-    one_shot: OneShot | None
-    model: Model
-    setup: Setup  # with the configuration as it was resolved
-    device: str
-    threads: int
-    seconds: dict[str, float]
+    session: Session
+    watch: Stopwatch = later(default_factory=Stopwatch)
+    inputs: Inputs = later(init=False)  # what was read
+    pair: Pair = later(init=False)  # on one grid, through the initial transform
+    initial: Initial = later(init=False)
+    local: dict[str, Tensor] = later(default_factory=dict)  # (1, 2, H, W) by stage, after the initial transform
+    one_shot: OneShot | None = None
+    field: Tensor = later(init=False)  # (1, 2, H, W) on the fixed grid, in its pixels, initial transform included
+    measures: dict[str, Measures] = later(default_factory=dict)  # before, alignment (where needed), then by stage
+    warped: Image = later(init=False)
+    inverse: Inverse | None = None
+
+    @property
+    def config(self) -> Config:
+        return self.session.setup.config
+
+    @property
+    def setup(self) -> Setup:
+        return self.session.setup
+
+    @property
+    def model(self) -> Model:
+        return self.session.model
+
+    @property
+    def device(self) -> str:
+        return self.session.device
+
+    @property
+    def threads(self) -> int:
+        return self.session.threads
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return self.watch.seconds
 
 
 def register(
     request: Request,
-    setup: Setup,
+    session: Session,
     *,
     inverse: bool = False,
     on_forecast: Callable[[Forecast], None] = unwatched,
     on_step: Watch = unwatched,
 ) -> Registration:
-    """Align, predict with the network, adapt prediction or network to the pair if asked to, warp once, measure.
+    """Read, align, predict, iterate, measure, warp once.
 
     With ``inverse`` the way back, too. ``on_forecast`` is told what is to be expected, before any long work.
     """
-    watch = Stopwatch()
-    device, threads = resolve_device(setup.device), prepare_cpu(setup.threads)
-    with watch("model"):
-        model, config = load(setup)
-
-    def foretell(fixed: Image, moving: Image) -> None:
-        steps = 0 if config.adaptation.target == "weights" else config.adaptation.steps  # weights see small images
-        on_forecast(forecast(fixed, moving, steps=steps, max_size=config.refinement.max_size, device=device))
-
-    pair, initial = load_aligned(request, config, watch, on_read=foretell)
-    landmarks = None
-    if request.points:
-        grids = (pair.fixed.grid, pair.moving.grid) if request.physical else None
-        landmarks = read_landmarks(*request.points, physical=grids)
-    with watch("measure"):
-        evidence = gather(pair, landmarks)
-        measures = {"before": measure(evidence, None)}
-    local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=on_step)
-    fields = {stage: pair.total(field) for stage, field in local.items()}
-    if initial.needed:
-        fields = {"alignment": pair.total(torch.zeros_like(next(iter(fields.values()))))} | fields
-    with watch("measure"):
-        measures |= {stage: measure(evidence, field) for stage, field in fields.items()}
-    field = list(fields.values())[-1]
-    with watch("warp"):
-        warped = warp_image(pair.moving, field, pair.fixed.grid)
-    back = None
+    result = Registration(request, session)
+    result.seconds["model"] = session.seconds
+    _read(result)
+    on_forecast(_foretell(result))
+    _align(result)
+    _predict(result)
+    _iterate(result, on_step)
+    _measure(result)
+    _warp(result)
     if inverse:
-        with watch("invert"):
-            back = Inverse(*invert_field(field, pair.fixed.grid, pair.moving.grid))
-    return Registration(
-        request,
-        pair,
-        initial,
-        field,
-        warped,
-        back,
-        measures,
-        one_shot,
-        model,
-        replace(setup, config=config),
-        device,
-        threads,
-        watch.seconds,
-    )
+        _invert(result)
+    return result
 
 
-def deform(
-    pair: Pair,
-    model: Model,
-    config: Config,
-    *,
-    device: str,
-    watch: Stopwatch,
-    landmarks: tuple[Points, Points] | None = None,
-    on_step: Watch = unwatched,
-) -> tuple[dict[str, Tensor], OneShot | None]:
-    """The fields (1, 2, H, W) of the stages that ``config`` asks for, prediction and adaptation, on the fixed grid.
-
-    ``landmarks``, in pixels of either image, pull as ``config`` says.
-    """
-    size, fields, one_shot = pair.fixed.grid.size, {}, None
-    weights = config.adaptation.target == "weights"
-    network, inputs = model.network.to(device), working_inputs(pair, config, device)
-    if model.path or weights or not config.adaptation.steps:  # steps on the field have no use for a random network
-        with watch("predict"), torch.no_grad():
-            fields["prediction"] = resize(network(*inputs), size).cpu()
-    if config.adaptation.steps:
-        with watch("adapt"):
-            if weights:
-                one_shot = _adapt_weights(network, inputs, size, config, on_step)
-            else:
-                one_shot = _refine_field(pair, fields.get("prediction"), landmarks, config, on_step, device)
-        fields["adaptation"] = one_shot.field
-    return fields, one_shot
+def _read(result: Registration) -> None:
+    with result.watch("read"):
+        result.inputs = read_inputs(result.request, result.config)
 
 
-def _adapt_weights(
-    network: RegistrationNetwork, inputs: tuple[Tensor, Tensor], size: tuple[int, int], config: Config, on_step: Watch
-) -> OneShot:
-    with torch.no_grad():
-        adapted = adapt(network, [inputs], config=config, on_step=on_step)
-        field = resize(adapted.network(*inputs), size).cpu()
-    return OneShot(field, "network", adapted.best_step, adapted.history, config.loss.similarity)
+def _foretell(result: Registration) -> Forecast:
+    config = result.config
+    steps = 0 if config.adaptation.target == "weights" else config.adaptation.steps  # weights see small images
+    most = config.refinement.max_size
+    return forecast(*result.inputs.images, steps=steps, max_size=most, device=result.device)
 
 
-def _refine_field(
-    pair: Pair,
-    prediction: Tensor | None,
-    landmarks: tuple[Points, Points] | None,
-    config: Config,
-    on_step: Watch,
-    device: str,
-) -> OneShot:
-    """At the images' own size up to ``refinement.max_size``, whatever the network saw."""
-    steps, most, size = config.adaptation.steps, config.refinement.max_size, pair.fixed.grid.size
-    fixed, moving = (shrink(image, most).to(device) for image in (pair.fixed_input, pair.moving_input))
-    mask = None if pair.mask is None else (shrink(pair.mask, most) > 0.99).to(fixed)  # all that a pixel covers
-    low = fixed.shape[2], fixed.shape[3]
-    starts = {} if prediction is None else {"network": resize(prediction, low).to(device)}
-    points = None
-    if landmarks and config.refinement.landmarks:
-        factor = torch.tensor(low) / torch.tensor(size)
-        on_fixed = torch.from_numpy(landmarks[0]), torch.from_numpy(pair.before_initial(landmarks[1]))
-        points = (on_fixed[0] + 0.5) * factor - 0.5, (on_fixed[1] + 0.5) * factor - 0.5
+def _align(result: Registration) -> None:
+    with result.watch("align"):
+        result.pair, result.initial = align_inputs(result.inputs, result.config)
 
-    def tell(done: int, energy: Tensor) -> None:  # a GPU is not made to wait for a number to show
-        on_step(done, {"total": energy.mean().item()} if device == "cpu" else {})
 
-    refined = refine(
-        fixed, moving, starts, steps=steps, config=config.refinement, mask=mask, landmarks=points, on_step=tell
-    )
-    shrunk = max(size) / max(low)
-    history: list[Terms] = [
-        {"total": energy, "level": level * shrunk}
-        for energy, level in zip(refined.energies[:, 0].tolist(), refined.levels, strict=True)
-    ]
-    return OneShot(resize(refined.field.cpu(), size), refined.start[0], steps, history, refined.similarity)
+def _predict(result: Registration) -> None:
+    with result.watch("predict"):
+        prediction = predict(result.pair, result.model, result.config, device=result.device)
+    if prediction is not None:
+        result.local["prediction"] = prediction
+
+
+def _iterate(result: Registration, on_step: Watch) -> None:
+    if not result.config.adaptation.steps:
+        return
+    with result.watch("adapt"):
+        result.one_shot = iterate(
+            result.pair,
+            result.local.get("prediction"),
+            result.model,
+            result.config,
+            device=result.device,
+            landmarks=result.inputs.landmarks,
+            on_step=on_step,
+        )
+    result.local["adaptation"] = result.one_shot.field
+
+
+def _measure(result: Registration) -> None:
+    """Before any registration, and after each stage; the last stage's field is the result's."""
+    with result.watch("measure"):
+        evidence = gather(result.pair, result.inputs.landmarks)
+        result.measures["before"] = measure(evidence, None)
+        stages = dict(result.local)
+        if result.initial.needed:
+            stages = {"alignment": torch.zeros_like(next(iter(stages.values())))} | stages
+        for stage, local in stages.items():
+            result.field = result.pair.total(local)
+            result.measures[stage] = measure(evidence, result.field)
+
+
+def _warp(result: Registration) -> None:
+    with result.watch("warp"):
+        result.warped = warp_image(result.pair.moving, result.field, result.pair.fixed.grid)
+
+
+def _invert(result: Registration) -> None:
+    with result.watch("invert"):
+        result.inverse = Inverse(*invert_field(result.field, result.pair.fixed.grid, result.pair.moving.grid))
 
 
 def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:

@@ -11,13 +11,14 @@ import torch
 from cnnreg.engine.initial import Initial
 from cnnreg.evaluation.picture import draw_registration
 from cnnreg.evaluation.tables import summary
-from cnnreg.files import claim_results, publishing, sha256
+from cnnreg.files import claim_results, publishing
 from cnnreg.geometry.fields import jacobian_determinant, resize, sample
 from cnnreg.geometry.resampling import shrink, source_points, warp_labels
 from cnnreg.geometry.transformfile import write_affine
 from cnnreg.images.image import suffix_for, write_field, write_image
 from cnnreg.learning.modelstore import Model
 from cnnreg.pairs.dataset import resize_labels
+from cnnreg.pairs.sources import PointsSource, Source, fingerprint
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.pipeline.system import versions
 
@@ -83,7 +84,7 @@ def write_registration(
 def describe(result: Registration, *, command: list[str], files: list[str]) -> dict[str, Any]:
     """The report: what went in, what was done with it, on what, how long it took, and how well it went."""
     config, request = result.setup.config, result.request
-    inputs: dict[str, Path | None] = {**vars(request.files)}
+    inputs: dict[str, Source | PointsSource | None] = {**vars(request.files)}
     inputs |= {"fixed_mask": request.masks[0], "moving_mask": request.masks[1], "initial": request.transform}
     if request.points:
         inputs |= {"points_fixed": request.points[0], "points_moving": request.points[1]}
@@ -99,7 +100,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,
-        "inputs": {name: {"path": str(p), "sha256": sha256(p)} for name, p in inputs.items() if p},
+        "inputs": {name: fingerprint(source) for name, source in inputs.items() if source},
         "intensities": dict(zip(("fixed", "moving"), result.pair.windows or (), strict=False)),  # that become 0 and 1
         "model": describe_model(result.model),
         "parameters": config.as_dict(),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cnnreg import defaults
 from cnnreg.config import Config
+from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ConfigError
 from cnnreg.geometry.resampling import shrink
 from cnnreg.learning import modelstore
@@ -31,6 +32,25 @@ class Setup:
     threads: int | None = None
     sections: frozenset[str] = frozenset()  # of the config, set by the user's own parameter file
     percentiles: tuple[float, float] | None = None  # in place of the model's own
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model on a device, ready for any number of pairs; none of them changes it."""
+
+    setup: Setup  # with the configuration as the model completes it
+    model: Model
+    device: str
+    threads: int
+    seconds: float  # that loading took
+
+
+def open_session(setup: Setup) -> Session:
+    """Settle device and threads, load the model."""
+    device, threads = resolve_device(setup.device), prepare_cpu(setup.threads)
+    start = time.perf_counter()
+    model, config = load(setup)
+    return Session(replace(setup, config=config), model, device, threads, time.perf_counter() - start)
 
 
 class Stopwatch:

@@ -20,7 +20,7 @@ from cnnreg.geometry.resampling import warp_image
 from cnnreg.images.image import Image, luminance, suffix_for, write_field, write_image
 from cnnreg.pairs.dataset import Labels, Pair, read_intensities, read_labels
 from cnnreg.pairs.mirroring import mirror_affine, mirror_pair
-from cnnreg.pipeline.registration import deform
+from cnnreg.pipeline.deformation import deform
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load
 from cnnreg.watching import unwatched
 

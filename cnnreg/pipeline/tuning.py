@@ -10,8 +10,8 @@ from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.learning.modelstore import Card, Model
 from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.pairs.dataset import PairFiles
-from cnnreg.pipeline.loading import Request, load_aligned
-from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
+from cnnreg.pipeline.loading import Request, align_inputs, read_inputs
+from cnnreg.pipeline.setup import Setup, Watch, load, working_inputs
 from cnnreg.watching import unwatched
 
 
@@ -59,8 +59,8 @@ def adapt_model(
     prepare_cpu(setup.threads)
     model, config = load(setup)
     inputs = [
-        working_inputs(load_aligned(Request(files, slice_index=slice_index), config, Stopwatch())[0], config, device)
-        for files in pairs
+        working_inputs(align_inputs(read_inputs(request, config), config)[0], config, device)
+        for request in (Request(files, slice_index=slice_index) for files in pairs)
     ]
     result = adapt(model.network.to(device), inputs, config=config, on_step=on_step)
     return AdaptedModel(result.network, model, config, result.history, result.best_step, len(pairs), setup.seed)

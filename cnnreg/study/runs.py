@@ -19,7 +19,7 @@ from cnnreg.config import preset
 from cnnreg.devices import prepare_cpu
 from cnnreg.errors import CnnregError
 from cnnreg.evaluation.measure import Evidence, measure
-from cnnreg.pipeline.registration import deform
+from cnnreg.pipeline.deformation import deform
 from cnnreg.pipeline.setup import Setup, Stopwatch, load
 from cnnreg.study import elastix
 from cnnreg.study.cases import Case

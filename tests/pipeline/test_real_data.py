@@ -13,7 +13,7 @@ from cnnreg.config import preset
 from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
-from cnnreg.pipeline.setup import Setup
+from cnnreg.pipeline.setup import Setup, open_session
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +49,7 @@ def test_the_cardiac_model_on_patients_it_never_saw(tables):
     for group in patients.values():
         row = group[len(group) // 2]
         files = PairFiles(*(Path(row[name]) for name in ("fixed", "moving", "seg_fixed", "seg_moving")))
-        measures.append(register(Request(files), setup).measures["prediction"])
+        measures.append(register(Request(files), open_session(setup)).measures["prediction"])
     assert statistics.mean(m["overlap"]["dsc"] for m in measures) >= 0.87
     assert statistics.mean(m["folding_percent"] for m in measures) <= 0.1
 
@@ -61,7 +61,7 @@ def test_no_start_hurts_and_nothing_folds(tables):
         setup = Setup(preset("default").override({"adaptation": {"steps": 50}}, source="test"), model)
         for row in rows(tables / "cardiac-cine-mr-val.csv")[::8]:
             files = PairFiles(*(Path(row[name]) for name in ("fixed", "moving", "seg_fixed", "seg_moving")))
-            measures = register(Request(files), setup).measures["adaptation"]
+            measures = register(Request(files), open_session(setup)).measures["adaptation"]
             assert measures["folding_percent"] == 0
             results.setdefault(model, []).append(measures["overlap"]["dsc"])
     means = [statistics.mean(values) for values in results.values()]

@@ -16,7 +16,7 @@ from cnnreg.learning.modelstore import load_model
 from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
-from cnnreg.pipeline.setup import Setup
+from cnnreg.pipeline.setup import Setup, open_session
 from tests.conftest import smooth_image, smooth_pair, write_itk, write_png
 
 FILES = {"warped.png", "field.mha", "report.json", "report.png"}
@@ -91,7 +91,7 @@ def test_adapt_zero_is_the_plain_prediction(cli, pair_files, tiny_model, tmp_pat
     report = run(cli, tmp_path / "plain", *pair_files, tiny_model)
     assert (tmp_path / "zero" / "field.mha").read_bytes() == (tmp_path / "plain" / "field.mha").read_bytes()
     assert list(report["metrics"]) == ["before", "prediction"]
-    result = register(Request(PairFiles(*pair_files)), Setup(Config(), str(tiny_model)))
+    result = register(Request(PairFiles(*pair_files)), open_session(Setup(Config(), str(tiny_model))))
     assert not result.initial.needed
     with torch.no_grad():
         expected = load_model(tiny_model).network(result.pair.fixed_input, result.pair.moving_input)
