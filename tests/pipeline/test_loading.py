@@ -270,7 +270,7 @@ def test_a_file_that_is_neither(refused, pair_files, tmp_path):
 
 def test_what_large_images_will_take_is_told(monkeypatch):
     """More pixels take more of both; a smaller --max-size less; small images are not worth a word."""
-    monkeypatch.setattr("cnnreg.pipeline.forecast._probe", lambda device: PROBE)  # not how quick this machine is now
+    monkeypatch.setattr("cnnreg.pipeline.forecast._probe", lambda _device: PROBE)  # not how quick this machine is now
 
     def of(height, width, *, steps=50, max_size=2048, channels=()):
         image = Image(np.broadcast_to(np.uint8(0), (height, width, *channels)), Grid((height, width)))
