@@ -128,7 +128,7 @@ def publishing(folder: Path, *, replaces: Iterable[str], overwrite: bool = True)
         raise OutputError(f"cannot write to the output folder {folder}: {error.strerror}") from None
     try:
         yield staging
-        with _locked(folder):
+        with locked(folder):
             if not overwrite and (stale := results(folder, replaces)):
                 raise OutputError(f"{stale[0]} was written by another run in the meantime; give another folder with -o")
             for stale_file in results(folder, replaces):
@@ -168,7 +168,7 @@ def _alive(process: int) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One process at a time, where the system and the file system can do that."""
     if fcntl is None:
         yield

@@ -1,17 +1,15 @@
 """Measures as rows for the terminal, a picture's caption, and CSV."""
 
 import csv
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cnnreg.errors import OutputError
-from cnnreg.files import replacing
+from cnnreg.files import locked, replacing
 
 States = Mapping[str, Mapping[str, Any]]  # before, after, ... -> the measures of cnnreg.evaluation.measure
 
-LOCK_SECONDS = 60  # that a process waits for others to add their rows
 
 _ROWS = [  # title, path in the measures, digits
     ("MAD", "mad", 4),
@@ -82,39 +80,22 @@ def summary(states: States) -> str:
 def append_csv(path: Path, values: Mapping[str, Any]) -> None:
     """Add a row to a CSV file; a file with other columns gets the union of both, empty where unknown.
 
-    Processes that add rows to one file wait for each other; the lock is a hidden file beside the table.
+    Processes that add rows to one file wait for each other.
 
     Raises:
-        OutputError: the file is no table, cannot be written, or stays locked for more than a minute.
+        OutputError: the file is no table, or cannot be written.
     """
-    with _locked(path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+    with locked(path.parent):
         old, columns = _read_csv(path) if path.exists() else ([], [])
         columns += [name for name in values if name not in columns]
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows([*old, dict(values)])
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise OutputError(
-            f"cannot add a row to {path}: another process has held {lock.lock_file} for {LOCK_SECONDS} s; "
-            "wait for it, or give each process a table of its own"
-        ) from None
-    except OSError as error:
-        raise OutputError(f"cannot add a row to {path}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _read_csv(path: Path) -> tuple[list[dict[str, str]], list[str]]:

@@ -58,8 +58,10 @@ def give(image: Image, like: AnyImage) -> Any:
     return pixels.reshape(*like.shape[:-2], *pixels.shape[-2:]).to(device=like.device, dtype=like.dtype)
 
 
-def take_labels(source: AnyImage) -> Path | NDArray[Any]:
-    """A label map or a mask, (H, W)."""
+def take_labels(source: AnyImage | None) -> Path | NDArray[Any] | None:
+    """A label map or a mask, (H, W), where there is one."""
+    if source is None:
+        return None
     taken = take(source)
     return taken if isinstance(taken, Path) else taken.pixels.reshape(taken.grid.size)
 

@@ -202,14 +202,15 @@ class Registrar:
     ) -> Registration:
         """Register ``moving`` to ``fixed``; see :func:`register`."""
         moving_spacing = moving_spacing or spacing
+        on_disk = [isinstance(image, (str, Path)) for image in (fixed, moving)]  # what is yet to be told its spacing
         request = Request(
             take(fixed, spacing=spacing),
             take(moving, spacing=moving_spacing),
-            segs=(_labels(seg_fixed), _labels(seg_moving)),
+            segs=(take_labels(seg_fixed), take_labels(seg_moving)),
             points=None if points is None else (_points(points[0]), _points(points[1])),
-            masks=(_labels(fixed_mask), _labels(moving_mask)),
+            masks=(take_labels(fixed_mask), take_labels(moving_mask)),
             transform=self._transform,
-            spacings=(_of_file(fixed, spacing), _of_file(moving, moving_spacing)),
+            spacings=(spacing if on_disk[0] else None, moving_spacing if on_disk[1] else None),
         )
         return self.run(request, moving=moving)
 
@@ -286,15 +287,6 @@ def register(
         spacing=spacing,
         moving_spacing=moving_spacing,
     )
-
-
-def _labels(source: AnyImage | None) -> Path | NDArray[Any] | None:
-    return None if source is None else take_labels(source)
-
-
-def _of_file(image: AnyImage, spacing: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Only files are yet to be told their spacing."""
-    return spacing if isinstance(image, (str, Path)) else None
 
 
 def _points(points: PointTable) -> PointSource:

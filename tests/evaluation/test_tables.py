@@ -5,12 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from filelock import FileLock
-
-from cnnreg.errors import OutputError
-from cnnreg.evaluation import tables
-
 PROCESSES, ROWS = 6, 10
 WRITER = """
 import sys
@@ -41,14 +35,3 @@ def test_parallel_processes_lose_no_row(tmp_path: Path):
         (process, row) for process in range(PROCESSES) for row in range(ROWS)
     ]
     assert all(r[f"only {r['process']}"] == "1" for r in rows)
-
-
-def test_a_table_that_stays_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The row is not written, and the message names the lock."""
-    monkeypatch.setattr(tables, "LOCK_SECONDS", 0.1)
-    table = tmp_path / "all.csv"
-    with FileLock(tmp_path / ".all.csv.lock"), pytest.raises(OutputError, match=r"\.all\.csv\.lock"):
-        tables.append_csv(table, {"a": 1})
-    assert not table.exists()
-    tables.append_csv(table, {"a": 1})
-    assert table.read_text() == "a\n1\n"
