@@ -54,6 +54,10 @@ class OutputError(CnnregError):
     """A result cannot be written where it was asked for, or would overwrite another."""
 
 
+class FileNotice(UserWarning):
+    """What was read of a file, where that may surprise; the command line shows it as a note."""
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
     """The sentence for a name that is not known, with the nearest valid one first."""
     names = sorted(valid)

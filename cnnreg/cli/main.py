@@ -1,7 +1,8 @@
 """The ``cnnreg`` command: which commands there are, and how errors end."""
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -14,7 +15,7 @@ from cnnreg.cli.evaluate import apply, evaluate
 from cnnreg.cli.register import adapt, register
 from cnnreg.cli.study import study
 from cnnreg.cli.train import train
-from cnnreg.errors import CnnregError, UsageError
+from cnnreg.errors import CnnregError, FileNotice, UsageError
 
 app = typer.Typer(
     name="cnnreg",
@@ -32,6 +33,15 @@ app.command()(presets.info)
 
 
 INTERRUPTED = 130
+_show_other = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
+    """What a file surprises with is a note."""
+    if issubclass(category, FileNotice):
+        console.note(str(message))
+    else:
+        _show_other(message, category, *place, **rest)
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,7 +63,10 @@ def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 cannot be done, 2 not a valid command line."""
     try:
         _check_names(sys.argv[1:] if arguments is None else arguments)
-        code = app(arguments, prog_name="cnnreg", standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FileNotice)
+            warnings.showwarning = _show_warning
+            code = app(arguments, prog_name="cnnreg", standalone_mode=False) or 0
         if code == INTERRUPTED:  # Typer turns Ctrl-C into an exit code, silently
             console.error("interrupted")
         return code

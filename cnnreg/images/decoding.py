@@ -11,33 +11,60 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from cnnreg.errors import ImageError
-from cnnreg.images.formats import FORMATS, sniff
-from cnnreg.images.nifti import is_flat, read_nifti
-from cnnreg.images.tiff import read_tiff, tiff_layout
+from cnnreg.errors import FileNotice, ImageError
+from cnnreg.images.formats import FORMATS, check_size, sniff
+from cnnreg.images.nifti import is_misplaced_by_itk, read_nifti
+from cnnreg.images.tiff import UPRIGHT, Layout, read_tiff, tiff_layout
 
 Decoder = Callable[[Path, str | None], sitk.Image]
 
 
-def decode(path: Path) -> tuple[sitk.Image, str]:
-    """The image in a file, of any dimension, with its geometry; and its format, a key of ``FORMATS``.
+@dataclass(frozen=True)
+class Decoded:
+    """What a file holds."""
+
+    image: sitk.Image  # of any dimension, with its geometry
+    format: str  # a key of ``FORMATS``
+    picked: bool = False  # it is the page that was asked for
+    spacing: tuple[float, float] | None = None  # (x, y) in mm, where it is told elsewhere than SimpleITK looks
+
+
+def decode(path: Path, page: int | None = None) -> Decoded:
+    """The image in a file, or one ``page`` of it, where pages are of unlike size; then by default the first.
 
     Raises:
-        ImageError: no such file, not an image, or damaged.
+        ImageError: no such file, not an image, damaged, or larger than this machine's memory.
     """
     head = _head(path)
     name = sniff(head)
+    layout = _layout(path) if name == "tiff" else None
+    spacing, unlike = None, layout is not None and not layout.like
+    if layout:
+        chosen = _page(path, layout, page) if unlike else 0
+        spacing = layout.spacing_of(chosen)
+        image = _first_to_read(path, name, _tiff_decoders(layout, chosen if unlike else None))
+    else:
+        image = _first_to_read(path, name, _decoders(path, name, head))
+    return Decoded(image, name or "meta", unlike, spacing)
+
+
+def _first_to_read(path: Path, name: str | None, decoders: list[Decoder]) -> sitk.Image:
     reasons = []
-    for decoder in _decoders(path, name, head):
+    for decoder in decoders:
         try:
-            with _silenced():
-                return decoder(path, name), name or "meta"
-        except ImageError:
+            with warnings.catch_warnings(record=True) as told, _silenced():
+                image = decoder(path, name)
+            for notice in told:
+                warnings.warn(notice.message, stacklevel=3)
+            return image
+        except (ImageError, FileNotice):
             raise
         except Exception as error:  # decoders raise whatever they like at damaged files
             reasons.append(str(error).strip().splitlines()[-1:] or [type(error).__name__])
@@ -51,29 +78,45 @@ def _decoders(path: Path, name: str | None, head: bytes) -> list[Decoder]:
     """Those that may read a format, the one that reads it best first."""
     match name:
         case "nifti":
-            return [read_nifti, _by_itk] if is_flat(path) else [_by_itk, read_nifti]
+            return [read_nifti, _by_itk] if is_misplaced_by_itk(path) else [_by_itk, read_nifti]
         case "jpeg" | "bmp":  # of which SimpleITK takes what is clipped for whole, and grey for colour
             return [_by_pillow]
-        case "png":  # grey with alpha it does not read
-            return [_by_pillow, _by_itk] if head[24:26] == b"\x08\x04" else [_by_itk, _by_pillow]
-        case "tiff":
-            return _tiff_decoders(path)
+        case "png":  # grey with alpha SimpleITK does not read, and it does not turn by EXIF
+            return [_by_pillow, _png_by_itk] if head[24:26] == b"\x08\x04" else [_png_by_itk, _by_pillow]
+        case "tiff":  # not even its tags can be read
+            return [_by_itk, _by_pillow]
     return [_by_itk]
 
 
-def _tiff_decoders(path: Path) -> list[Decoder]:
-    """TIFFs in tiles, by planes, of 1 bit or turned become 8-bit RGBA in SimpleITK, whatever they hold.
-
-    64 bits neither it nor Pillow can read, nor Pillow colours of more than 8.
-    """
+def _layout(path: Path) -> Layout | None:
     try:
-        layout = tiff_layout(path)
-    except Exception:  # not even its tags can be read
-        return [_by_itk, _by_pillow]
-    if not (layout.tiled or layout.planes != 1 or layout.bits in {1, 64} or layout.turn != 1):
-        return [_by_itk, _by_pillow, read_tiff]
-    beyond_pillow = layout.bits == 64 or (layout.bits > 8 and layout.channels > 1)
-    return [read_tiff] if beyond_pillow and layout.turn == 1 else [_by_pillow, read_tiff]
+        with _silenced():
+            return tiff_layout(path)
+    except Exception:  # tifffile raises whatever it likes at damaged files
+        return None
+
+
+def _page(path: Path, layout: Layout, page: int | None) -> int:
+    """The page to read of pages that are of unlike size: levels of a pyramid, thumbnails."""
+    levels = ", ".join(f"{n}: {width}x{height}" for n, (width, height) in enumerate(layout.sizes))
+    if page is None:
+        warnings.warn(
+            f"{path} has pages of unlike size or type ({levels}); page 0 is read, pick another with --slice",
+            FileNotice,
+            stacklevel=2,
+        )
+    elif not 0 <= page < len(layout.sizes):
+        raise ImageError(f"{path} has no page {page}; its pages are {levels}")
+    return page or 0
+
+
+def _tiff_decoders(layout: Layout, page: int | None) -> list[Decoder]:
+    """SimpleITK where it is right; else tifffile, where stored numbers are pixels; Pillow where it keeps their type."""
+    by_tifffile: list[Decoder] = [partial(read_tiff, page=page)] if layout.by_tifffile else []
+    by_pillow: list[Decoder] = [partial(_by_pillow, page=page)] if layout.by_pillow else []
+    if layout.misread or page is not None:
+        return by_tifffile + by_pillow or [partial(read_tiff, page=page)]
+    return [_by_itk, *by_tifffile, *by_pillow]
 
 
 def _head(path: Path) -> bytes:
@@ -91,11 +134,15 @@ def _head(path: Path) -> bytes:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """What libtiff, libpng and MetaIO print past Python is kept off the terminal: the error will be one sentence."""
+    """What libtiff, libpng and MetaIO print past Python is kept off the terminal: the error will be one sentence.
+
+    Of warnings, only our own are let through.
+    """
     sys.stderr.flush()
     saved = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as nowhere, warnings.catch_warnings(action="ignore"):
+            warnings.simplefilter("always", FileNotice)
             os.dup2(nowhere.fileno(), 2)
             yield
     finally:
@@ -109,6 +156,8 @@ def _by_itk(path: Path, name: str | None) -> sitk.Image:
         reader.SetImageIO(FORMATS[name].io)
     with _unambiguous(path, name) as file:
         reader.SetFileName(str(file))
+        reader.ReadImageInformation()
+        check_size(path, reader.GetSize())
         image = reader.Execute()
         if name == "nifti" and file.suffix.lower() == ".nii":  # what is missing from these would be filled with zeros
             voxels = math.prod(max(int(reader.GetMetaData(f"dim[{i}]")), 1) for i in range(1, 8))
@@ -116,6 +165,21 @@ def _by_itk(path: Path, name: str | None) -> sitk.Image:
             if file.stat().st_size * 8 < bits:
                 raise EOFError
     return image
+
+
+def _png_by_itk(path: Path, name: str | None) -> sitk.Image:
+    """Turned as EXIF says, which SimpleITK does not do."""
+    from PIL import Image as PILImage
+
+    image = _by_itk(path, name)
+    if b"eXIf" not in path.read_bytes():
+        return image
+    with PILImage.open(path) as file:
+        turn = file.getexif().get(274, 1)
+    if turn not in UPRIGHT:
+        return image
+    pixels = np.ascontiguousarray(UPRIGHT[turn](sitk.GetArrayFromImage(image)))
+    return sitk.GetImageFromArray(pixels, isVector=image.GetNumberOfComponentsPerPixel() > 1)
 
 
 @contextmanager
@@ -131,8 +195,8 @@ def _unambiguous(path: Path, name: str | None) -> Iterator[Path]:
         yield copy
 
 
-def _by_pillow(path: Path, name: str | None) -> sitk.Image:
-    """The image, or all pages of a TIFF, turned as EXIF says."""
+def _by_pillow(path: Path, name: str | None, page: int | None = None) -> sitk.Image:
+    """The image, or all pages of a TIFF or one of them, turned as EXIF says."""
     from PIL import Image as PILImage
     from PIL import ImageOps, ImageSequence
 
@@ -141,11 +205,11 @@ def _by_pillow(path: Path, name: str | None) -> sitk.Image:
     PILImage.MAX_IMAGE_PIXELS = None  # a large image is no attack here
     with path.open("rb") as opened, PILImage.open(opened) as file:  # given a name, it misreads turned TIFFs
         pages: list[PILImage.Image] = []
-        for page in ImageSequence.Iterator(file) if file.format == "TIFF" else [file]:  # JPEGs may carry a preview
-            if pages and page.size != pages[0].size:  # smaller levels of the first, or a thumbnail
-                continue
-            page.load()  # turns TIFFs; what is left to turn is then told by EXIF
-            pages.append(ImageOps.exif_transpose(page))
+        for number, each in enumerate(ImageSequence.Iterator(file) if file.format == "TIFF" else [file]):
+            if page in {None, number}:  # JPEGs may carry a preview
+                check_size(path, each.size)
+                each.load()  # turns TIFFs; what is left to turn is then told by EXIF
+                pages.append(ImageOps.exif_transpose(each))
         kept = {"L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I", "F"}
         pages = [p if p.mode in kept else p.convert("L" if p.mode == "1" else "RGB") for p in pages]
     pixels = np.stack([np.asarray(page) for page in pages]) if len(pages) > 1 else np.asarray(pages[0])

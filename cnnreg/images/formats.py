@@ -1,6 +1,12 @@
 """The image file formats: how to recognise them, and what each can hold."""
 
+import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from cnnreg.errors import ImageError
 
 
 @dataclass(frozen=True)
@@ -48,3 +54,21 @@ def sniff(head: bytes) -> str | None:
     if b"ObjectType" in head or b"NDims" in head:
         return "meta"
     return None
+
+
+def check_size(path: Path, size: Sequence[int]) -> None:
+    """Refuse a file that claims more pixels than the machine's memory has bytes, before any is taken.
+
+    Raises:
+        ImageError: it does.
+    """
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not told here
+        return
+    if math.prod(size) > memory:
+        claimed = " x ".join(str(n) for n in size)
+        raise ImageError(
+            f"{path} claims to be {claimed} pixels, more than the {memory / 2**30:.0f} GiB of this machine's memory; "
+            f"the file is damaged, or a smaller level or part of it is needed"
+        )

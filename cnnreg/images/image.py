@@ -20,6 +20,8 @@ from cnnreg.images.formats import FORMATS
 MIN_SIZE = 16  # pixels along the shorter side
 COMPRESSION = 2  # of zlib: at 1 smooth fields do not shrink, above 2 they shrink no further
 
+SUBMATRIX = sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOSUBMATRIX
+
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # our own sentences instead of ITK's C++ warnings
 
 
@@ -43,6 +45,11 @@ class Grid:
         """With axes at right angles: 2D files cut from an oblique volume may have but a corner of its direction."""
         left, _, right = np.linalg.svd(np.reshape(self.direction, (2, 2)))
         return replace(self, direction=tuple((left @ right).ravel().tolist()))
+
+    @property
+    def is_orthonormal(self) -> bool:
+        """Whether its axes are at right angles."""
+        return np.allclose(self.direction, self.orthonormal.direction, atol=1e-4)
 
     @property
     def plain(self) -> bool:
@@ -76,8 +83,11 @@ def read_image(path: Path, *, slice_index: int | None = None, spacing: tuple[flo
     Raises:
         ImageError: no such file, not an image, damaged, or not 2D.
     """
-    image, name = decode(path)
-    image = _two_dimensional(image, path, slice_index)
+    decoded = decode(path, slice_index)
+    name = decoded.format
+    image = _two_dimensional(decoded.image, path, None if decoded.picked else slice_index)
+    if decoded.spacing:
+        image.SetSpacing(decoded.spacing)
     if "complex" in image.GetPixelIDTypeAsString():
         raise ImageError(f"{path} holds complex numbers; give the magnitude image")
     pixels = sitk.GetArrayFromImage(image)
@@ -94,9 +104,8 @@ def _two_dimensional(image: sitk.Image, path: Path, slice_index: int | None) -> 
         if slice_index:
             raise ImageError(f"{path} is one 2D image, so slice {slice_index} does not exist; leave --slice out")
         return image
-    slices = size[2]
-    if len(size) > 3 and any(n > 1 for n in size[3:]):
-        raise ImageError(f"{path} has {len(size)} dimensions {tuple(size)}; a 2D image was expected")
+    volume, axis = _three_dimensional(image, path)
+    slices = image.GetSize()[axis]
     if slices > 1 and slice_index is None:
         raise ImageError(
             f"{path} is a stack of {slices} images, a 2D image was expected; pick one with --slice 0..{slices - 1}"
@@ -104,26 +113,41 @@ def _two_dimensional(image: sitk.Image, path: Path, slice_index: int | None) -> 
     index = slice_index or 0
     if not 0 <= index < slices:
         raise ImageError(f"{path} has slices 0 to {slices - 1}, so slice {index} does not exist")
-    start = [0, 0, index] + [0] * (len(size) - 3)
-    cut = sitk.Extract(
-        image, size[:2] + [0] * (len(size) - 2), start, sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOIDENTITY
-    )
-    if len(size) == 3:
-        direction, origin = _in_plane(image, index)
-        cut.SetDirection(direction.ravel().tolist())
-        cut.SetOrigin(origin.tolist())
+    if axis > 2:
+        start = [0] * len(size)
+        start[axis], index = index, 0
+        volume = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)], start, SUBMATRIX)
+    cut = sitk.Extract(volume, [*size[:2], 0], [0, 0, index], sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOIDENTITY)
+    direction, origin = _in_plane(volume, index)
+    cut.SetDirection(direction.ravel().tolist())
+    cut.SetOrigin(origin.tolist())
     return cut
+
+
+def _three_dimensional(image: sitk.Image, path: Path) -> tuple[sitk.Image, int]:
+    """The volume that begins an image of three dimensions or more, and the one axis along which its slices lie."""
+    size = image.GetSize()
+    long = [axis for axis in range(2, len(size)) if size[axis] > 1]
+    if len(long) > 1:
+        raise ImageError(
+            f"{path} has {len(size)} dimensions {size}; a 2D image was expected, or slices along one more axis: "
+            f"extract one volume, or one slice at all times, first"
+        )
+    if len(size) > 3:
+        image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)], [0] * len(size), SUBMATRIX)
+    return image, long[0] if long else 2
 
 
 def _in_plane(image: sitk.Image, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Direction (2, 2) and origin (2,) of a slice of a volume, in its own plane.
 
-    The plane's axes are the two of space that it is nearest to, projected onto it: those of an axial slice are x and y,
-    and what lies in parallel slices is compared where it lies.
+    The plane's axes are two of space, projected onto it: those of an axial slice are x and y, and what lies in parallel
+    slices is compared where it lies. Which two does not change by rounding at the angles that are usual, such as 45
+    degrees: hence the uneven numbers.
     """
     direction = np.reshape(image.GetDirection(), (3, 3))
     normal = np.cross(direction[:, 0], direction[:, 1])
-    through = int(np.abs(normal).argmax())
+    through = 2 if abs(normal[2]) > 0.37 else 1 if abs(normal[1]) > 0.62 * abs(normal[0]) else 0
     first = np.eye(3)[(1, 0, 0)[through]]
     first = first - normal * (first @ normal)
     first /= np.linalg.norm(first)
@@ -172,6 +196,9 @@ def _placed(image: sitk.Image, grid: Grid) -> sitk.Image:
 
 
 def _write(image: sitk.Image, path: Path, *, compress: bool = False) -> None:
+    grid = Grid(image.GetSize()[::-1], direction=image.GetDirection())
+    if path.name.lower().endswith((".nii", ".nii.gz")) and not grid.is_orthonormal:
+        raise OutputError(f"cannot write {path}: NIfTI holds no grid whose axes are not at right angles; write .mha")
     with replacing(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=compress, compressionLevel=COMPRESSION)
@@ -189,6 +216,7 @@ def suffix_for(image: Image, grid: Grid) -> str:
     if image.format == "jpeg" and grid.plain:
         return ".png"
     fits = image.pixels.dtype.str[1:] in form.types.split() and (form.geometry or grid.plain)
+    fits = fits and (grid.is_orthonormal or image.format != "nifti")
     own = {"png": ".png", "bmp": ".bmp", "tiff": ".tif", "nifti": ".nii.gz", "nrrd": ".nrrd", "meta": ".mha"}
     if not fits:
         return ".mha"
