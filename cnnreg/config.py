@@ -190,6 +190,8 @@ class Config:
 def _replace(section: Any, values: Mapping[str, Any], *, source: str) -> Any:
     keys = [f.name for f in dataclasses.fields(section)]
     for key in values:
+        if key == "base":
+            raise ConfigError(f"{source}: base names the preset; it must stand above the first [section]")
         if key not in keys:
             kind = f"key of [{type(section).__name__.removesuffix('Config').lower()}]"
             raise ConfigError(f"{source}: {unknown_name(kind, key, keys)}")

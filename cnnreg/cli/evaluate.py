@@ -25,6 +25,8 @@ def evaluate(
     points_moving: options.PointsMoving = None,
     physical: options.Physical = False,
     slice_index: options.Slice = None,
+    moving_slice: options.MovingSlice = None,
+    label_threshold: options.LabelThreshold = None,
     spacing: options.Spacing = None,
     table: Annotated[OptionalFile, typer.Option("--csv", help="Append a row to this CSV file.")] = None,
     as_json: options.AsJson = False,
@@ -35,13 +37,18 @@ def evaluate(
     the field. Distances are in pixels of the fixed image (landmarks: of the moving one), and in mm where known.
     """
     from cnnreg.evaluation.tables import append_csv, flatten, rows
-    from cnnreg.pipeline.scoring import ScoringRequest
+    from cnnreg.pipeline.scoring import Picks, ScoringRequest
     from cnnreg.pipeline.scoring import evaluate as run
 
     request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
     if physical and not points_fixed:
         raise UsageError("--physical has no effect without landmarks")
-    states = run(request, slice_index=slice_index, spacing=settings.numbers(spacing, "--spacing"), physical=physical)
+    states = run(
+        request,
+        picks=Picks(slice_index, moving_slice, label_threshold),
+        spacing=settings.numbers(spacing, "--spacing"),
+        physical=physical,
+    )
     inputs = {name: str(path) for name, path in vars(request).items() if path}
     if table:
         append_csv(table, inputs | flatten(states))

@@ -104,6 +104,21 @@ Slice = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+MovingSlice = Annotated[
+    int | None,
+    typer.Option(
+        "--moving-slice",
+        min=0,
+        metavar="N",
+        help="Slice of the moving image.",
+        show_default="--slice",
+        rich_help_panel=IMAGES,
+    ),
+]
+LabelThreshold = Annotated[
+    float | None,
+    typer.Option("--label-threshold", metavar="T", help="Label maps as masks: values above T.", rich_help_panel=LABELS),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show neither progress nor results.", rich_help_panel=OUTPUT)

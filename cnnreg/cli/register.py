@@ -40,6 +40,8 @@ def register(
     moving_window: options.MovingIntensities = None,
     percentiles: options.Percentiles = None,
     slice_index: options.Slice = None,
+    moving_slice: options.MovingSlice = None,
+    label_threshold: options.LabelThreshold = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -77,6 +79,8 @@ def register(
         raise UsageError("--quiet and --json exclude each other")
     if field_type not in {"float32", "float64"}:
         raise UsageError(f"--field-type must be float32 or float64, got {field_type!r}")
+    if label_threshold is not None and not seg_fixed:
+        raise UsageError("--label-threshold has no effect without label maps")
     points = (points_fixed, points_moving) if points_fixed and points_moving else None
     if not points and (physical or landmark_weight):
         raise UsageError(f"{'--physical' if physical else '--landmark-weight'} has no effect without landmarks")
@@ -118,6 +122,8 @@ def register(
         masks=(fixed_mask, moving_mask),
         transform=transform,
         slice_index=slice_index,
+        moving_slice=moving_slice,
+        label_threshold=label_threshold,
         spacings=settings.two(spacing, moving_spacing, "--spacing"),
         windows=settings.two(window, moving_window, "--window", rising=True),
     )

@@ -11,7 +11,7 @@ from cnnreg.evaluation import metrics
 from cnnreg.geometry.fields import jacobian_determinant, sample
 from cnnreg.geometry.resampling import move_points, source_points, warp_labels
 from cnnreg.images.image import Grid
-from cnnreg.pairs.dataset import Labels
+from cnnreg.pairs.labelmaps import Labels
 from cnnreg.pairs.pointfiles import Points
 
 Measures = dict[str, Any]

@@ -42,10 +42,10 @@ def common_labels(a: NDArray[Any], b: NDArray[Any]) -> dict[int, tuple[Mask, Mas
 
     Two maps of one label each are taken for the same structure, whatever its number: 0/1 and 0/255 go together.
     """
-    labels_a, labels_b = (np.unique(x[x != 0]) for x in (a, b))
+    labels_a, labels_b = (np.unique(x[x != 0]).tolist() for x in (a, b))  # Python's: the types may be unlike
     if len(labels_a) == len(labels_b) == 1:
-        return {int(labels_a[0]): (a != 0, b != 0)}
-    return {int(label): (a == label, b == label) for label in np.union1d(labels_a, labels_b)}
+        return {labels_a[0]: (a != 0, b != 0)}
+    return {label: (a == label, b == label) for label in sorted({*labels_a, *labels_b})}
 
 
 def dice(a: Mask, b: Mask) -> float | None:

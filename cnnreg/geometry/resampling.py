@@ -54,7 +54,8 @@ def invert_field(field: Tensor, grid: Grid, source: Grid) -> tuple[Tensor, Tenso
 def warp_image(image: Image, field: Tensor, grid: Grid, *, labels: bool = False) -> Image:
     """Resample ``image``, once, onto ``grid`` through ``field`` (1, 2, H, W): own type, range and channels.
 
-    Pixels that come from outside the image are 0, as in ITK. ``labels`` takes the nearest pixel and makes no new value.
+    Pixels that come from outside the image are 0, as in ITK, and NaN where the image's are missing. ``labels``
+    takes the nearest pixel and makes no new value.
     Strip by strip: what a large image takes besides the result does not grow with it.
     """
     dtype = image.pixels.dtype
@@ -72,6 +73,9 @@ def warp_image(image: Image, field: Tensor, grid: Grid, *, labels: bool = False)
             limits = np.iinfo(dtype)
             values = np.rint(values).clip(limits.min, limits.max)
         pixels[rows] = values.astype(dtype).reshape(pixels[rows].shape)
+    if image.missing is not None:  # what was not known is not made up
+        lost = warp_image(Image(image.missing.astype(np.float32), image.grid), field, grid).pixels > 1e-3
+        pixels[lost] = np.nan
     return Image(pixels, grid, image.format, image.suffix)
 
 

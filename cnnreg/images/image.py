@@ -73,6 +73,13 @@ class Image:
     grid: Grid
     format: str = "meta"  # a key of FORMATS
     suffix: str = ".mha"  # of the file it came from
+    missing: NDArray[np.bool_] | None = None  # (H, W): pixels that were NaN, and have been filled
+
+    def filled(self) -> "Image":
+        """With the median of what is known where nothing is, so that windows of intensities stay as they are."""
+        known = np.isfinite(self.pixels)
+        pixels = np.where(known, self.pixels, np.median(self.pixels[known]).astype(self.pixels.dtype))
+        return replace(self, pixels=pixels, missing=~known.reshape(*self.grid.size, -1).all(axis=2))
 
 
 def read_image(path: Path, *, slice_index: int | None = None, spacing: tuple[float, float] | None = None) -> Image:

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +19,10 @@ from cnnreg.geometry.fields import inside
 from cnnreg.geometry.resampling import antialiased, source_points, warp_labels
 from cnnreg.images.image import MIN_SIZE, Grid, Image, index_map, read_image
 from cnnreg.pairs.intensities import Window, normalise
+from cnnreg.pairs.labelmaps import Labels, LabelSource, read_labels
 from cnnreg.pairs.pointfiles import Points, read_points
 
-Labels = NDArray[np.int64]  # (H, W)
 Source = Path | Image  # an image on disk or in memory
-LabelSource = Path | NDArray[Any]  # a label map or a mask, (H, W), on disk or in memory
 PointSource = Path | Points
 
 
@@ -125,18 +123,22 @@ def load_pair(files: PairFiles, config: InputConfig, *, slice_index: int | None 
     fixed = read_intensities(files.fixed, slice_index=slice_index)
     moving = read_intensities(files.moving, slice_index=slice_index)
     pair = make_pair(fixed, moving, config, names=(str(files.fixed), str(files.moving)))
-    return with_labels(pair, (files.seg_fixed, files.seg_moving), slice_index=slice_index)
+    return with_labels(pair, (files.seg_fixed, files.seg_moving), slices=(slice_index, slice_index))
 
 
 def with_labels(
-    pair: Pair, maps: tuple[LabelSource | None, LabelSource | None], *, slice_index: int | None = None
+    pair: Pair,
+    maps: tuple[LabelSource | None, LabelSource | None],
+    *,
+    slices: tuple[int | None, int | None] = (None, None),
+    threshold: float | None = None,
 ) -> Pair:
     """The pair with label maps of the fixed and of the moving image."""
-    if maps[0] is not None:
-        pair = replace(pair, seg_fixed=read_labels(maps[0], pair.fixed.grid, slice_index=slice_index))
-    if maps[1] is not None:
-        pair = replace(pair, seg_moving=read_labels(maps[1], pair.moving.grid, slice_index=slice_index))
-    return pair
+    fixed, moving = (
+        None if source is None else read_labels(source, image.grid, slice_index=index, threshold=threshold)
+        for source, image, index in zip(maps, (pair.fixed, pair.moving), slices, strict=True)
+    )
+    return replace(pair, seg_fixed=fixed, seg_moving=moving)
 
 
 def make_pair(
@@ -213,10 +215,11 @@ def read_intensities(
     name: str = "",
     slice_index: int | None = None,
     spacing: tuple[float, float] | None = None,
+    with_missing: bool = False,
 ) -> Image:
     """An image whose pixels can be registered: finite, and not too small. For the rest see :func:`read_image`.
 
-    ``name`` is for the errors, of an image in memory.
+    ``name`` is for the errors, of an image in memory. ``with_missing`` fills pixels that are NaN.
     """
     image = source
     if isinstance(image, Path):
@@ -225,40 +228,11 @@ def read_intensities(
         height, width = image.grid.size
         raise ImageError(f"{name} is {width}x{height} pixels; at least {MIN_SIZE}x{MIN_SIZE} are needed")
     bad = image.pixels.size - int(np.isfinite(image.pixels).sum())
+    if bad and with_missing and bad == np.isnan(image.pixels).sum() < image.pixels.size:  # infinity is an overflow
+        return image.filled()
     if bad:
         raise ImageError(f"{name} holds NaN or infinity at {bad} pixels; replace them by finite values")
     return image
-
-
-def read_labels(source: LabelSource, grid: Grid, *, slice_index: int | None = None) -> Labels:
-    """The label map (H, W) of an image on ``grid``, which must have as many pixels."""
-    if isinstance(source, Path):
-        labels, _ = read_label_map(source, slice_index=slice_index)
-    else:
-        labels = source.astype(np.int64)
-    if labels.shape != grid.size:
-        (h, w), (gh, gw) = labels.shape[:2], grid.size
-        path = f"{source} " if isinstance(source, Path) else ""
-        raise ImageError(f"the label map {path}is {w}x{h} pixels but its image is {gw}x{gh}; they must be alike")
-    return labels
-
-
-def read_label_map(path: Path, *, slice_index: int | None = None) -> tuple[Labels, Grid]:
-    """A label map (H, W) of whole numbers, 0 = background, and its own grid.
-
-    Colour and palette images count each colour as a label, 0xRRGGBB; alpha is ignored.
-    """
-    image = read_image(path, slice_index=slice_index)
-    values = image.pixels
-    if values.ndim == 3:
-        colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
-        grey = (colours == colours[..., :1]).all()
-        values = colours[..., 0] if grey else colours.astype(np.int64) @ np.array([65536, 256, 1])
-    if not np.isfinite(values).all() or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
-        raise ImageError(f"{path} holds values that are not whole numbers: not a label map")
-    if image.format == "jpeg" and len(np.unique(values)) > 2:
-        raise ImageError(f"the label map {path} is a JPEG, whose compression blurs labels; save it as PNG")
-    return values.astype(np.int64), image.grid
 
 
 def read_landmarks(

@@ -12,7 +12,8 @@ from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.fields import pixel_grid, sample
 from cnnreg.geometry.resampling import warp_labels
 from cnnreg.images.image import Grid, Image
-from cnnreg.pairs.dataset import Labels, Pair, make_pair
+from cnnreg.pairs.dataset import Pair, make_pair
+from cnnreg.pairs.labelmaps import Labels
 
 
 def align_affine(fixed: Tensor, moving: Tensor) -> Tensor:

@@ -19,16 +19,15 @@ from cnnreg.geometry.transformfile import is_affine, read_affine
 from cnnreg.images.image import Image
 from cnnreg.images.padding import content
 from cnnreg.pairs.dataset import (
-    LabelSource,
     Pair,
     PointSource,
     Source,
     make_pair,
     read_intensities,
-    read_labels,
     with_labels,
 )
 from cnnreg.pairs.intensities import Window, intensity_window, rescale
+from cnnreg.pairs.labelmaps import LabelSource, read_labels
 from cnnreg.pipeline.setup import Stopwatch
 from cnnreg.watching import unwatched
 
@@ -51,8 +50,15 @@ class Request:
     masks: tuple[LabelSource | None, LabelSource | None] = (None, None)  # where the images count
     transform: Path | None = None  # the initial alignment, affine or a field, instead of the configuration's
     slice_index: int | None = None  # of volumes and stacks
+    moving_slice: int | None = None  # of the moving image and its maps, where it is another
+    label_threshold: float | None = None  # makes masks of the label maps
     spacings: tuple[Spacing | None, Spacing | None] = (None, None)  # where the files do not say
     windows: tuple[Window | None, Window | None] = (None, None)  # instead of the configuration's percentiles
+
+    @property
+    def slices(self) -> tuple[int | None, int | None]:
+        """Of the fixed and of the moving image."""
+        return self.slice_index, self.slice_index if self.moving_slice is None else self.moving_slice
 
     @property
     def paths(self) -> list[Path]:
@@ -85,10 +91,11 @@ def load_aligned(
             request.windows[1] or intensity_window(moving.pixels, config.input, name=names[1]),
         )
         inputs = rescale(fixed.pixels, windows[0]), rescale(moving.pixels, windows[1])
-        masks = (_mask(request, 0, fixed), _mask(request, 1, moving))
+        masks: Regions = (_mask(request, 0, fixed), _mask(request, 1, moving))
         regions: Regions = masks
         if config.alignment.padding == "auto":  # a mask by hand knows better
             regions = tuple(content(x) if mask is None else mask for x, mask in zip(inputs, masks, strict=True))
+        regions, masks = _known(regions, (fixed, moving)), _known(masks, (fixed, moving))
     on_read(fixed, moving)
 
     def aligned(regions: Regions) -> tuple[Pair, Initial]:
@@ -107,17 +114,19 @@ def load_aligned(
         regions = masks  # what was found by itself does not keep images apart that overlap
         pair, initial = aligned(regions)
     a, b = (
-        0.0 if region is None or region is mask else 1 - float(region.mean())
+        0.0 if region is None or mask is not None else 1 - float(region.mean())
         for region, mask in zip(regions, masks, strict=True)
     )
     pair = replace(pair, windows=windows, padding=(a, b))
-    return with_labels(pair, request.segs, slice_index=request.slice_index), initial
+    return with_labels(pair, request.segs, slices=request.slices, threshold=request.label_threshold), initial
 
 
 def _read(request: Request) -> list[Image]:
     images = [
-        read_intensities(source, name=name, slice_index=request.slice_index, spacing=spacing)
-        for source, name, spacing in zip((request.fixed, request.moving), request.names, request.spacings, strict=True)
+        read_intensities(source, name=name, slice_index=index, spacing=spacing, with_missing=True)
+        for source, name, index, spacing in zip(
+            (request.fixed, request.moving), request.names, request.slices, request.spacings, strict=True
+        )
     ]
     asked = [(image.grid.spacing, spacing) for image, spacing in zip(images, request.spacings, strict=True) if spacing]
     if asked and all(own != spacing for own, spacing in asked):
@@ -128,11 +137,19 @@ def _read(request: Request) -> list[Image]:
     return images
 
 
+def _known(regions: Regions, images: tuple[Image, Image]) -> Regions:
+    """Without the pixels that are NaN."""
+    both = zip(regions, (image.missing for image in images), strict=True)
+    return tuple(
+        region if missing is None else ~missing if region is None else region & ~missing for region, missing in both
+    )
+
+
 def _mask(request: Request, which: int, image: Image) -> NDArray[np.bool_] | None:
     source = request.masks[which]
     if source is None:
         return None
-    region = read_labels(source, image.grid, slice_index=request.slice_index) != 0
+    region = read_labels(source, image.grid, slice_index=request.slices[which], mask=True) != 0
     if not region.any():
         raise ImageError(f"the mask {source if isinstance(source, Path) else 'of ' + request.names[which]} is empty")
     return region

@@ -12,7 +12,8 @@ from cnnreg.errors import OutputError
 from cnnreg.files import claim, sha256
 from cnnreg.learning import modelstore, training
 from cnnreg.learning.modelstore import Card
-from cnnreg.pairs.dataset import Pair, at_size, load_pair, read_intensities, read_labels, read_pairs, read_singles
+from cnnreg.pairs.dataset import Pair, at_size, load_pair, read_intensities, read_pairs, read_singles
+from cnnreg.pairs.labelmaps import read_labels
 from cnnreg.pairs.mirroring import mirror_pair
 from cnnreg.pipeline.setup import Setup, load
 from cnnreg.watching import unwatched

@@ -133,12 +133,17 @@ def _landmarks(request: Request, pair: Pair) -> tuple[Points, Points] | None:
 
 
 def _check(request: Request, pair: Pair, landmarks: tuple[Points, Points] | None) -> tuple[str, ...]:
-    """What to tell of landmarks that lie outside of their image."""
+    """What to tell of pixels that are missing, and of landmarks that lie outside of their image."""
+    lost = tuple(
+        f"{name}: {int(image.missing.sum())} pixels are NaN and do not count"
+        for name, image in zip(request.names, (pair.fixed, pair.moving), strict=True)
+        if image.missing is not None
+    )
     if landmarks is None:
-        return ()
+        return lost
     parts = zip(landmarks, (pair.fixed.grid, pair.moving.grid), ("fixed", "moving"), strict=True)
     told = (check_inside(points, grid, which=which, physical=request.physical) for points, grid, which in parts)
-    return tuple(note for note in told if note)
+    return (*lost, *(note for note in told if note))
 
 
 def _total(local: dict[str, Tensor], pair: Pair, initial: Initial) -> dict[str, Tensor | None]:

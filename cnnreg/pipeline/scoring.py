@@ -1,5 +1,6 @@
 """``cnnreg evaluate``: whatever files there are, measured."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,16 @@ import torch
 from torch import Tensor
 
 from cnnreg.config import InputConfig
-from cnnreg.errors import ImageError, UsageError
+from cnnreg.errors import FileNotice, ImageError, UsageError
 from cnnreg.evaluation.measure import Evidence, Measures, alikeness, measure
 from cnnreg.images.image import Grid, Image, luminance, read_field
 from cnnreg.pairs.dataset import (
-    Labels,
     make_pair,
     read_intensities,
-    read_label_map,
-    read_labels,
     read_landmarks,
 )
 from cnnreg.pairs.intensities import normalise
+from cnnreg.pairs.labelmaps import Labels, read_label_map, read_labels
 from cnnreg.pairs.pointfiles import Points, check_inside
 
 _SLICED = {"fixed", "moving", "warped", "seg_fixed", "seg_moving"}  # what --slice can pick from
@@ -38,11 +37,33 @@ class ScoringRequest:
     points_fixed: Path | None = None
     points_moving: Path | None = None
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """Those that were given."""
+        return {name: file for name, file in vars(self).items() if isinstance(file, Path)}
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Which slices of the files, and what of the label maps."""
+
+    slice_index: int | None = None
+    moving_slice: int | None = None  # where it is another
+    threshold: float | None = None  # makes masks of the label maps
+
+    def of(self, name: str) -> int | None:
+        """The slice of a file of the request."""
+        moving = name in {"moving", "seg_moving"} and self.moving_slice is not None
+        return self.moving_slice if moving else self.slice_index
+
+
+EVERYTHING = Picks()
+
 
 def evaluate(
     request: ScoringRequest,
     *,
-    slice_index: int | None = None,
+    picks: Picks = EVERYTHING,
     spacing: tuple[float, float] | None = None,
     physical: bool = False,
 ) -> dict[str, Measures]:
@@ -54,11 +75,15 @@ def evaluate(
         UsageError: nothing can be measured, or a file given has no effect.
     """
     _check(request)
-    if slice_index is not None and not any(n in _SLICED and path for n, path in vars(request).items()):
+    if picks.slice_index is not None and not _SLICED & set(request.files):
         raise UsageError("--slice has no effect without images or label maps")
+    if picks.moving_slice is not None and not {"moving", "seg_moving"} & set(request.files):
+        raise UsageError("--moving-slice has no effect without a moving image or label map")
+    if picks.threshold is not None and not request.seg_fixed:
+        raise UsageError("--label-threshold has no effect without label maps")
     field, grid = _field(request.field)
     images = {
-        name: read_intensities(path, slice_index=slice_index, spacing=spacing)
+        name: read_intensities(path, slice_index=picks.of(name), spacing=spacing)
         for name in ("fixed", "moving", "warped")
         if (path := getattr(request, name))
     }
@@ -68,7 +93,7 @@ def evaluate(
             f"the field {request.field} is on {_size(grid)} pixels, the fixed image on {_size(fixed.grid)}"
         )
     grid = fixed.grid if fixed else grid
-    evidence = _evidence(request, fixed, moving, grid, slice_index, physical)
+    evidence = _evidence(request, fixed, moving, grid, picks, physical)
     states = {"before": measure(evidence, None)}
     if field is not None:
         states["after"] = measure(evidence, field)
@@ -109,14 +134,14 @@ def _evidence(
     fixed: Image | None,
     moving: Image | None,
     grid: Grid | None,
-    slice_index: int | None,
+    picks: Picks,
     physical: bool,
 ) -> Evidence:
     inputs: tuple[Tensor | None, Tensor | None] = (None, None)
     if fixed and moving:
         pair = make_pair(fixed, moving, InputConfig(), names=(str(request.fixed), str(request.moving)))
         inputs = (pair.fixed_input, pair.moving_own)
-    segs, grids = _label_maps(request, grid, moving.grid if moving else None, slice_index)
+    segs, grids = _label_maps(request, grid, moving.grid if moving else None, picks)
     points: tuple[Points | None, Points | None] = (None, None)
     if request.points_fixed and request.points_moving:
         if physical and not grid:
@@ -130,19 +155,22 @@ def _evidence(
 
 
 def _label_maps(
-    request: ScoringRequest, grid: Grid | None, moving_grid: Grid | None, slice_index: int | None
+    request: ScoringRequest, grid: Grid | None, moving_grid: Grid | None, picks: Picks
 ) -> tuple[tuple[Labels | None, Labels | None], tuple[Grid | None, Grid | None]]:
     """Both label maps, and the grids of the fixed and moving side; maps without an image lie on their own grids."""
     if not request.seg_fixed or not request.seg_moving:
         return (None, None), (grid, moving_grid)
 
-    def read(path: Path, image_grid: Grid | None) -> tuple[Labels, Grid]:
+    def read(path: Path, image_grid: Grid | None, index: int | None) -> tuple[Labels, Grid]:
         if image_grid:
-            return read_labels(path, image_grid, slice_index=slice_index), image_grid
-        return read_label_map(path, slice_index=slice_index)
+            return read_labels(path, image_grid, slice_index=index, threshold=picks.threshold), image_grid
+        return read_label_map(path, slice_index=index, threshold=picks.threshold)
 
-    seg_fixed, on_fixed = read(request.seg_fixed, grid)
-    seg_moving, on_moving = read(request.seg_moving, moving_grid)
+    seg_fixed, on_fixed = read(request.seg_fixed, grid, picks.of("seg_fixed"))
+    seg_moving, on_moving = read(request.seg_moving, moving_grid, picks.of("seg_moving"))
+    if not seg_fixed.any() and not seg_moving.any():
+        told = f"{request.seg_fixed} and {request.seg_moving} are both empty (0 everywhere): no overlap to measure"
+        warnings.warn(told, FileNotice, stacklevel=2)
     if on_fixed.size == on_moving.size:  # a map that does not say where it lies, lies where the other one lies
         if on_moving.plain and moving_grid is None:
             on_moving = on_fixed

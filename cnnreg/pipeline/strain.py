@@ -13,8 +13,9 @@ from cnnreg.evaluation.picture import draw_strain
 from cnnreg.files import publishing
 from cnnreg.geometry.strain import Segment, centroid, green_lagrange, polar, segments, wall
 from cnnreg.images.image import Image, read_field, write_image
-from cnnreg.pairs.dataset import read_intensities, read_label_map
+from cnnreg.pairs.dataset import read_intensities
 from cnnreg.pairs.intensities import normalise
+from cnnreg.pairs.labelmaps import read_label_map
 
 MAPS, TABLE, PICTURE = "strain.mha", "strain.csv", "strain.png"
 RESULTS = (MAPS, TABLE, PICTURE)

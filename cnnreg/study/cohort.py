@@ -13,11 +13,11 @@ from cnnreg.pairs.dataset import (
     at_size,
     load_pair,
     read_intensities,
-    read_labels,
     read_pairs,
     read_singles,
     read_table,
 )
+from cnnreg.pairs.labelmaps import read_labels
 from cnnreg.pairs.mirroring import mirror_affine, mirror_pair
 
 PLAIN = InputConfig()  # smallest intensity 0, largest 1: what MAD is measured in
