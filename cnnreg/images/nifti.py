@@ -69,7 +69,7 @@ def _affine(image: Any, path: Path) -> NDArray[Any]:
     if across < SHEAR:
         return affine
     qform = image.get_qform(coded=True)[0]
-    taken = "the nearest frame whose axes are" if qform is None else "its qform"
+    taken = "the nearest frame with right angles" if qform is None else "its qform"
     warnings.warn(
         f"{path}: the axes of its sform are not at right angles (by up to {np.degrees(np.arcsin(min(across, 1))):.1f} "
         f"degrees); {taken} is used instead",
