@@ -4,11 +4,13 @@ What one decoder refuses is tried with the next.
 """
 
 import gzip
+import io
 import math
 import os
 import sys
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +83,8 @@ def _decoders(path: Path, name: str | None, head: bytes) -> list[Decoder]:
             return [read_nifti, _by_itk] if is_misplaced_by_itk(path) else [_by_itk, read_nifti]
         case "jpeg" | "bmp":  # of which SimpleITK takes what is clipped for whole, and grey for colour
             return [_by_pillow]
+        case "png" if head[24:26] == b"\x10\x04":
+            return [_grey_alpha_16]
         case "png":  # grey with alpha SimpleITK does not read, and it does not turn by EXIF
             return [_by_pillow, _png_by_itk] if head[24:26] == b"\x08\x04" else [_png_by_itk, _by_pillow]
         case "tiff":  # not even its tags can be read
@@ -180,6 +184,26 @@ def _png_by_itk(path: Path, name: str | None) -> sitk.Image:
         return image
     pixels = np.ascontiguousarray(UPRIGHT[turn](sitk.GetArrayFromImage(image)))
     return sitk.GetImageFromArray(pixels, isVector=image.GetNumberOfComponentsPerPixel() > 1)
+
+
+def _grey_alpha_16(path: Path, _name: str | None) -> sitk.Image:
+    """PNG of 16-bit grey with alpha, which SimpleITK refuses and Pillow cuts to 8 bits.
+
+    Its pixels are four bytes, as those of 8-bit RGBA are: read as these, they come out whole.
+    """
+    from PIL import Image as PILImage
+    from PIL import ImageOps
+
+    content = bytearray(path.read_bytes())
+    if b"IEND" not in content[-16:]:
+        raise EOFError("the file ends before the image does")
+    content[24:26] = b"\x08\x06"
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    PILImage.MAX_IMAGE_PIXELS = None
+    with PILImage.open(io.BytesIO(content)) as file:
+        check_size(path, file.size)
+        four = np.ascontiguousarray(ImageOps.exif_transpose(file))
+    return sitk.GetImageFromArray(four.view(">u2").astype(np.uint16), isVector=True)
 
 
 @contextmanager

@@ -102,6 +102,27 @@ def test_a_turned_png_stands_upright(turn: int, kind: str, tmp_path: Path) -> No
     assert np.array_equal(read_image(tmp_path / "x.png").pixels, expected)
 
 
+@pytest.mark.parametrize("turn", [None, 6])
+def test_png_of_16_bit_grey_with_alpha_keeps_its_bits(turn: int | None, tmp_path: Path) -> None:
+    """Written here by hand: no library at hand writes it. Rows are filtered by what lies to the left."""
+    values = np.random.default_rng(0).integers(0, 65536, (*SIZE, 2)).astype(">u2")
+    raw = values.view(np.uint8).reshape(SIZE[0], -1)
+    left = raw.copy()
+    left[:, 4:] -= raw[:, :-4]
+    rows = np.concatenate([np.ones((SIZE[0], 1), np.uint8), left], axis=1)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", SIZE[1], SIZE[0], 16, 4, 0, 0, 0))]
+    if turn:
+        chunks.append((b"eXIf", b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 274, 3, 1, turn, 0)))
+    chunks += [(b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]
+    parts = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    expected = np.rot90(values, -1) if turn else values
+    image = read_image(tmp_path / "x.png")
+    assert image.pixels.dtype == np.uint16
+    assert np.array_equal(image.pixels, expected)
+    assert suffix_for(image, image.grid) == ".png"
+
+
 @pytest.mark.parametrize(
     ("options", "spacing"),
     [
