@@ -30,7 +30,9 @@ def csub(
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Contralateral subtraction: IMAGE minus its own mirror image, laid onto it. What is on one side only stands out.
+    """Contralateral subtraction: IMAGE minus its own mirror image, registered to it.
+
+    What is on one side only stands out.
 
     Writes mirror.<ext>, difference.mha, field.mha, report.json and report.png.
     """

@@ -1,5 +1,6 @@
 """Talking to people: results on standard output; progress and errors on standard error, and only to terminals."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,13 @@ from cnnreg.watching import unwatched
 def error(sentence: str) -> None:
     """One line on standard error, whatever the width of the terminal."""
     line = " ".join(sentence.split())
-    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
+    red, plain = ("\033[31m", "\033[0m") if _coloured() else ("", "")
     print(f"{red}error:{plain} {line}", file=sys.stderr)
+
+
+def _coloured() -> bool:
+    """By the conventions of no-color.org and terminfo."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def note(sentence: str) -> None:

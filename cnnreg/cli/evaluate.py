@@ -15,7 +15,7 @@ OptionalFile = Path | None
 def evaluate(
     fixed: Annotated[OptionalFile, typer.Option("--fixed", help="The fixed image.")] = None,
     moving: Annotated[OptionalFile, typer.Option("--moving", help="The moving image.")] = None,
-    warped: Annotated[OptionalFile, typer.Option("--warped", help="The moving image, laid onto the fixed one.")] = None,
+    warped: Annotated[OptionalFile, typer.Option("--warped", help="The registered moving image.")] = None,
     field: Annotated[
         OptionalFile, typer.Option("--field", help="The deformation; warps what is compared first.")
     ] = None,

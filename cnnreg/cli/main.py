@@ -1,7 +1,9 @@
 """The ``cnnreg`` command: which commands there are, and how errors end."""
 
+import shlex
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -75,8 +77,7 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except TyperException as error:
         if message := error.format_message():  # empty where the help has been shown instead
-            habit = message == "No such option: -f"
-            console.error(message + (": give FIXED and MOVING without options, in this order" if habit else ""))
+            console.error(message + _habit(message, sys.argv[1:] if arguments is None else arguments))
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in "cnnreg ... | head"
         sys.stderr.close()
@@ -86,6 +87,19 @@ def run(arguments: list[str] | None = None) -> int:
             console.error("out of memory; use smaller images, --device cpu, or a machine with more")
             return 1
         raise
+
+
+def _habit(message: str, arguments: list[str]) -> str:
+    """What to type instead of what other tools have taught."""
+    if message == "No such option: -f":
+        return ": give FIXED and MOVING without options, in this order"
+    if not message.startswith("No such command") or not arguments:
+        return ""
+    if arguments[0] == "help":
+        return f" For help, type {shlex.join(['cnnreg', *arguments[1:2], '--help'])}"
+    if len(arguments) >= 2 and all(Path(name).suffix for name in arguments[:2]):
+        return f" To register two images, type {shlex.join(['cnnreg', 'register', *arguments])}"
+    return ""
 
 
 def _check_names(arguments: list[str]) -> None:

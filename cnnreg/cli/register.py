@@ -1,5 +1,6 @@
 """``cnnreg register`` and ``cnnreg adapt``."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,8 @@ from cnnreg.errors import UsageError
 if TYPE_CHECKING:
     from cnnreg.pipeline.forecast import Forecast
     from cnnreg.pipeline.registration import Registration
+
+FOLDED = 1.0  # per cent of the pixels, from which on it is said in words
 
 
 def register(
@@ -201,16 +204,18 @@ def adapt(
 def _show(result: "Registration", written: list[Path]) -> None:
     """The table of a registration, what may surprise, and the files."""
     from cnnreg.evaluation.tables import rows
-    from cnnreg.pipeline.report import how
+    from cnnreg.pipeline.report import FIELD, PICTURE, how
 
     fixed, moving = (Path(name).name for name in result.request.names)
-    title = f"{moving} onto {fixed}: model {result.model.card.name}, {how(result)}, {result.device}"
+    title = f"{moving} registered to {fixed}\nmodel {result.model.card.name}, {how(result)}, {result.device}"
     console.print_table(title, list(result.measures), rows(result.measures))
     console.say(f"initial alignment: {result.initial.how}")
     for note in _notes(result):
         console.say(note)
-    for path in written:
-        console.say(f"wrote {path}")
+    folder, names = written[0].parent, sorted((path.name for path in written), key=lambda name: name != PICTURE)
+    console.say(f"wrote {', '.join(names)} to {shlex.quote(str(folder))}")
+    field = shlex.quote(str(folder / FIELD))
+    console.say(f"next: cnnreg apply {field} OTHER_IMAGE  (--label for label maps, --points for landmarks)")
 
 
 def _notes(result: "Registration") -> list[str]:
@@ -219,6 +224,14 @@ def _notes(result: "Registration") -> list[str]:
     fixed, moving = (" x ".join(f"{s:g}" for s in i.grid.spacing) for i in (result.pair.fixed, result.pair.moving))
     if fixed != moving:
         notes.append(f"note: compared in physical space; fixed pixels measure {fixed}, moving pixels {moving}")
+    folded = list(result.measures.values())[-1]["folding_percent"]
+    if folded > FOLDED:
+        notes.append(
+            f"note: the field folds: {folded:.1f} % of the pixels have a Jacobian determinant of 0 or less, which no "
+            f"real deformation has; do not rely on it there"
+        )
+    if result.one_shot and result.one_shot.similarity in {"mind", "mi"}:
+        notes.append("note: the contrasts of the images differ, so MAD and NCC are no guide to this pair; NMI is")
     if any(result.pair.padding):
         shares = " and ".join(f"{100 * share:.0f} %" for share in result.pair.padding)
         notes.append(f"note: padding left out of the comparison, {shares} of the fixed and of the moving image")

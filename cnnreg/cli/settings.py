@@ -11,6 +11,8 @@ from cnnreg.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from cnnreg.pipeline.setup import Setup
 
+COMMA = 5  # pixels this many times as long as wide, in whole numbers, are taken for a decimal comma
+
 
 def make_setup(
     *,
@@ -77,6 +79,11 @@ def numbers(text: str | None, option: str, *, rising: bool = False) -> tuple[flo
     if not (math.isfinite(first + second) and (first < second if rising else min(first, second) > 0)):
         expected = "LOW,HIGH, two numbers of which the first is smaller" if rising else "X or X,Y, above 0"
         raise UsageError(f"{option} must be {expected}, got {text!r}")
+    if not rising and max(first, second) >= COMMA * min(first, second) and "." not in text:
+        raise UsageError(
+            f"{option} {text} means {first:g} by {second:g} mm; write {text.replace(',', '.')} for a decimal number, "
+            f"or {first},{second} if you mean two"
+        )
     return first, second
 
 

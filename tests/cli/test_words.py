@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnreg.cli import options, settings
+from cnnreg.cli import console, options, settings
+from cnnreg.errors import UsageError
 from tests.conftest import Ended
 
 GROUPS = [
@@ -54,3 +55,39 @@ def test_other_unknown_options_get_no_such_hint(cli: Callable[..., Ended]):
     """The hint is for ``-f`` alone, not for every option that contains it."""
     ended = cli("register", "a.png", "b.png", "--fix", "c.png")
     assert (ended.code, "without options" in ended.err) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (("help",), "For help, type cnnreg --help"),
+        (("help", "register"), "For help, type cnnreg register --help"),
+        (("a b.png", "c.tif", "--adapt", "5"), "type cnnreg register 'a b.png' c.tif --adapt 5"),
+    ],
+)
+def test_habits_get_a_hint(cli: Callable[..., Ended], line: tuple[str, ...], hint: str):
+    ended = cli(*line)
+    assert (ended.code, hint in ended.err) == (2, True), ended.err
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1.25", (1.25, 1.25)), ("1,1.5", (1, 1.5)), ("1.0,25.0", (1, 25))])
+def test_spacing(text: str, expected: tuple[float, float]):
+    assert settings.numbers(text, "--spacing") == expected
+
+
+def test_a_decimal_comma_is_no_second_number():
+    """1,25 is not 1 by 25 mm unless it is said so."""
+    with pytest.raises(UsageError, match=r"write 1\.25 for a decimal number, or 1\.0,25\.0 if you mean two"):
+        settings.numbers("1,25", "--spacing")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_errors_have_no_colour_where_none_is_wanted(variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    console.error("x")
+    assert capsys.readouterr().err == "\033[31merror:\033[0m x\n"
+    monkeypatch.setenv(variable, value)
+    console.error("x")
+    assert capsys.readouterr().err == "error: x\n"
