@@ -100,7 +100,7 @@ def _listed(folder: Path) -> set[str]:
     try:
         files = json.loads((folder / REPORT).read_text(encoding="utf-8"))["files"]
         return {Path(file).name for file in files}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 
 
@@ -135,6 +135,8 @@ def publishing(folder: Path, *, replaces: Iterable[str], overwrite: bool = True)
                 stale_file.unlink()
             for file in staging.iterdir():
                 file.replace(folder / file.name)
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(staging), str(folder))) from None
     except OSError as error:
         raise OutputError(f"cannot write the results to {folder}: {error.strerror or error}") from None
     finally:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,11 +10,16 @@ from typing import Any
 from cnnreg.watching import unwatched
 
 
+def plain(text: str) -> str:
+    """Without what steers a terminal or turns the direction of text, which files and their names may hold."""
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cf"})
+
+
 def error(sentence: str) -> None:
     """One line on standard error, whatever the width of the terminal."""
-    line = " ".join(sentence.split())
-    red, plain = ("\033[31m", "\033[0m") if _coloured() else ("", "")
-    print(f"{red}error:{plain} {line}", file=sys.stderr)
+    line = " ".join(plain(sentence).split())
+    red, black = ("\033[31m", "\033[0m") if _coloured() else ("", "")
+    print(f"{red}error:{black} {line}", file=sys.stderr)
 
 
 def _coloured() -> bool:
@@ -23,12 +29,12 @@ def _coloured() -> bool:
 
 def note(sentence: str) -> None:
     """One line on standard error that is no error."""
-    print(f"note: {sentence}", file=sys.stderr)
+    print(f"note: {plain(sentence)}", file=sys.stderr)
 
 
 def say(text: str) -> None:
     """A line of the result."""
-    print(text)
+    print(plain(text))
 
 
 def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[str]]], *, left: bool = False) -> None:
@@ -40,14 +46,15 @@ def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[s
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)
     for column in columns:
-        table.add_column(escape(column), justify="left" if left else "right", no_wrap=True)
+        words = left and column == columns[-1]  # these may be long, and must not squeeze the others
+        table.add_column(escape(column), justify="left" if left else "right", no_wrap=not words)
     for name, cells in rows:
-        table.add_row(escape(name), *(escape(cell) for cell in cells))
+        table.add_row(*(escape(plain(cell).replace("\n", " ")) for cell in (name, *cells)))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=100_000)  # nothing is wrapped or cut
     if title:
-        console.print(escape(title), soft_wrap=True, highlight=False)
+        console.print(escape(plain(title)), soft_wrap=True, highlight=False)
     console.print(table)
 
 
@@ -89,7 +96,7 @@ def progress(title: str, total: float, *, quiet: bool, count: bool = True) -> It
 
 def progress_line(text: str) -> None:
     """What stands for a bar in the log of a job."""
-    print(text, file=sys.stderr)
+    print(plain(text), file=sys.stderr)
 
 
 def _silent(*, advance: float = 1, note: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """The ``cnnreg`` command: which commands there are, and how errors end."""
 
+import errno
 import shlex
 import sys
 import warnings
@@ -35,6 +36,16 @@ app.command()(presets.info)
 
 
 INTERRUPTED = 130
+BEYOND_US = {  # errors of the system that no code of ours can have caused
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EIO,
+}
 _show_other = warnings.showwarning
 
 
@@ -82,6 +93,12 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as in "cnnreg ... | head"
         sys.stderr.close()
         return 141
+    except OSError as error:
+        if error.errno not in BEYOND_US:
+            raise
+        about = f"cannot use {error.filename}" if error.filename else "cannot write"
+        console.error(f"{about}: {error.strerror}")
+        return 1
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
             console.error("out of memory; use smaller images, --device cpu, or a machine with more")

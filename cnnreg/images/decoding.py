@@ -61,7 +61,7 @@ def _first_to_read(path: Path, name: str | None, decoders: list[Decoder]) -> sit
     reasons = []
     for decoder in decoders:
         try:
-            with warnings.catch_warnings(record=True) as told, _silenced():
+            with warnings.catch_warnings(record=True) as told, silenced():
                 image = decoder(path, name)
             for notice in told:
                 warnings.warn(notice.message, stacklevel=3)
@@ -94,7 +94,7 @@ def _decoders(path: Path, name: str | None, head: bytes) -> list[Decoder]:
 
 def _layout(path: Path) -> Layout | None:
     try:
-        with _silenced():
+        with silenced():
             return tiff_layout(path)
     except Exception:  # tifffile raises whatever it likes at damaged files
         return None
@@ -137,7 +137,7 @@ def _head(path: Path) -> bytes:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """What libtiff, libpng and MetaIO print past Python is kept off the terminal: the error will be one sentence.
 
     Of warnings, only our own are let through.

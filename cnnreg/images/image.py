@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cnnreg.errors import ImageError, OutputError
 from cnnreg.files import replacing
-from cnnreg.images.decoding import decode
+from cnnreg.images.decoding import decode, silenced
 from cnnreg.images.formats import FORMATS
 
 MIN_SIZE = 16  # pixels along the shorter side
@@ -208,7 +208,8 @@ def _write(image: sitk.Image, path: Path, *, compress: bool = False) -> None:
         raise OutputError(f"cannot write {path}: NIfTI holds no grid whose axes are not at right angles; write .mha")
     with replacing(path) as temporary:
         try:
-            sitk.WriteImage(image, str(temporary), useCompression=compress, compressionLevel=COMPRESSION)
+            with silenced():
+                sitk.WriteImage(image, str(temporary), useCompression=compress, compressionLevel=COMPRESSION)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
             raise OutputError(f"cannot write {path}: {reason}") from None

@@ -61,7 +61,7 @@ class Card:
             values["network"] = NetworkConfig(**values["network"])
             values["input"] = InputConfig(**values["input"])
             return cls(**values)
-        except (ValueError, KeyError, TypeError, ConfigError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
             raise ModelError(f"{source} is not a valid model card ({error}); fetch or train the model again") from None
 
 
@@ -76,11 +76,11 @@ class Model:
 
 def save_model(network: RegistrationNetwork, folder: Path, config: Config, **facts: Any) -> Card:
     """Write weights, then card; ``facts`` are the card's other entries. Each file appears whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(folder / WEIGHTS) as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(save(state))  # written by Python, whose errors are those of the system
         digest = sha256(temporary)
     versions = {name: metadata.version(name) for name in ("cnnreg", "torch")}
     card = Card(network=network.config, input=config.input, sha256=digest, versions=versions, **facts)

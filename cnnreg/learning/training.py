@@ -1,6 +1,7 @@
 """Unsupervised pre-training: the loop of Ferrante et al. 2018, on any table of pairs."""
 
 import csv
+import io
 import math
 import signal
 import time
@@ -184,21 +185,23 @@ def _validate(state: TrainingState, pairs: list[Pair] | None, config: Config) ->
 
 def save(state: TrainingState, folder: Path, config: Config) -> None:
     """Write the checkpoint and the log, each atomically."""
+    buffer = io.BytesIO()  # written by Python, whose errors are those of the system
+    torch.save(
+        {
+            "config": config.as_dict(),
+            "origin": state.origin,
+            "network": state.network.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "generator": state.generator.get_state(),
+            "step": state.step,
+            "best": state.best,
+            "best_score": state.best_score,
+            "log": state.log,
+        },
+        buffer,
+    )
     with replacing(folder / CHECKPOINT) as temporary:
-        torch.save(
-            {
-                "config": config.as_dict(),
-                "origin": state.origin,
-                "network": state.network.state_dict(),
-                "optimizer": state.optimizer.state_dict(),
-                "generator": state.generator.get_state(),
-                "step": state.step,
-                "best": state.best,
-                "best_score": state.best_score,
-                "log": state.log,
-            },
-            temporary,
-        )
+        temporary.write_bytes(buffer.getbuffer())
     with replacing(folder / LOG) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
