@@ -8,6 +8,7 @@ import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cnnreg.errors import OutputError
@@ -67,19 +68,18 @@ def claim(folder: Path) -> None:
 def claim_results(folder: Path, names: Iterable[str], *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
     """Like :func:`claim`, and that nothing stands where the results ``names`` go but, to ``overwrite``, earlier ones.
 
-    ``names`` are file names, or, with ``*`` for a suffix that depends on the image, what a report lists as written.
+    ``names`` are file names, or, with ``*`` for a suffix, those of images. The one that ends in ``.json`` is the
+    report, which lists under ``files`` what a run has written: that alone is an earlier result.
 
     Raises:
-        OutputError: results lie there and ``overwrite`` is off; or a file that is no result, or is one of ``inputs``.
+        OutputError: results lie there and ``overwrite`` is off; or what is no result, or is one of ``inputs``.
     """
     claim(folder)
-    names = tuple(names)
-    ours = results(folder, names)
-    if taken := {path.resolve() for path in inputs} & {path.resolve() for path in [*ours, *_strangers(folder, names)]}:
-        raise OutputError(f"{taken.pop()} is an input and lies where a result would go; give another folder with -o")
-    if strangers := _strangers(folder, names):
+    ours, others = _standing(folder, tuple(names))
+    refuse_inputs([*ours, *others], inputs)
+    if others:
         raise OutputError(
-            f"{strangers[0]} lies where a result would go, but no report of cnnreg lists it; "
+            f"{others[0]} lies where a result would go, but no report of cnnreg lists it; "
             f"move it away, or give another folder with -o"
         )
     if ours and not overwrite:
@@ -88,36 +88,43 @@ def claim_results(folder: Path, names: Iterable[str], *, overwrite: bool, inputs
         )
 
 
-def results(folder: Path, names: Iterable[str]) -> list[Path]:
-    """The earlier results in ``folder``: files of these names, and those that match one with ``*`` and are listed."""
-    listed = _listed(folder)
-    found = ((path, "*" not in name) for name in names for path in sorted(folder.glob(name)))
-    return [path for path, certain in found if path.is_file() and (certain or path.name in listed)]
+def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Make sure that no input is written over, whatever the user says.
+
+    Raises:
+        OutputError: a target is an input, perhaps by another name.
+    """
+    if taken := {path.resolve() for path in inputs} & {path.resolve() for path in targets}:
+        raise OutputError(f"{taken.pop()} is an input and lies where a result would go; give another place with -o")
 
 
-def _listed(folder: Path) -> set[str]:
-    """Names of the files that a report in ``folder`` says it was written with."""
+def _standing(folder: Path, names: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
+    """What stands where results go: those of earlier runs, which a report lists, and what is somebody else's."""
+    there = [path for path in sorted(folder.iterdir()) if _is_name_of(path.name, names)] if folder.is_dir() else []
+    listed = {name for report in names if report.endswith(".json") for name in _listed(folder / report)}
+    ours = [path for path in there if path.name in listed and not path.is_dir()]
+    return ours, [path for path in there if path not in ours]
+
+
+def _is_name_of(name: str, names: Iterable[str]) -> bool:
+    image = name.partition(".")[2].lower() in IMAGES
+    return name in names or (image and any(fnmatchcase(name, pattern) for pattern in names))
+
+
+def _listed(report: Path) -> set[str]:
+    """Names of the files that a report says it was written with."""
     try:
-        files = json.loads((folder / REPORT).read_text(encoding="utf-8"))["files"]
-        return {Path(file).name for file in files}
+        return {Path(file).name for file in json.loads(report.read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
-
-
-def _strangers(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Files that are no results and would be written over: those of an image's suffix."""
-    open_ended = [name for name in names if "*" in name]
-    found = [path for name in open_ended for path in sorted(folder.glob(name)) if path.is_file()]
-    listed = _listed(folder)
-    return [path for path in found if path.name not in listed and path.name.partition(".")[2].lower() in IMAGES]
 
 
 @contextmanager
 def publishing(folder: Path, *, replaces: Iterable[str], overwrite: bool = True) -> Iterator[Path]:
     """A temporary folder whose files move to ``folder`` when the block ends well, all of them or none.
 
-    Files there that are earlier results, by ``replaces``, go; others are left alone. Without ``overwrite`` there must
-    be none: another process may have been quicker.
+    Files there that are earlier results, by ``replaces``, go; others are left alone. What was not there when
+    :func:`claim_results` looked has come from another process, which was quicker, and stays.
     """
     replaces = tuple(replaces)
     try:
@@ -129,10 +136,13 @@ def publishing(folder: Path, *, replaces: Iterable[str], overwrite: bool = True)
     try:
         yield staging
         with locked(folder):
-            if not overwrite and (stale := results(folder, replaces)):
-                raise OutputError(f"{stale[0]} was written by another run in the meantime; give another folder with -o")
-            for stale_file in results(folder, replaces):
-                stale_file.unlink()
+            ours, others = _standing(folder, replaces)
+            if foreign := [*others, *([] if overwrite else ours)]:
+                raise OutputError(
+                    f"{foreign[0]} was written by another run in the meantime; give another folder with -o"
+                )
+            for stale in ours:
+                stale.unlink()
             for file in staging.iterdir():
                 file.replace(folder / file.name)
     except OutputError as error:

@@ -51,10 +51,10 @@ def csub(
     from cnnreg.evaluation.tables import rows
     from cnnreg.pipeline.subtraction import RESULTS, subtract, write_subtraction
 
-    claim_results(folder, RESULTS, overwrite=overwrite, inputs=[image])
+    claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (image, seg) if p])
     with console.energy_display(adapt, quiet=quiet) as on_step:
         result = subtract(image, setup, seg=seg, on_step=on_step)
-    written = write_subtraction(result, image, folder, command=sys.argv)
+    written = write_subtraction(result, image, folder, command=sys.argv, overwrite=overwrite)
     if not quiet:
         console.print_table(f"{image.name} minus its mirror image", list(result.measures), rows(result.measures))
         for path in written:
@@ -84,14 +84,16 @@ def strain(
     """Strain of a FIELD in a mask: Green-Lagrange, radial and circumferential about the mask's centre.
 
     From the fixed to the moving image: with the fixed image at end-diastole, wall thickening is a positive radial
-    strain. Writes strain.mha (radial, circumferential, shear), strain.csv (means by segment) and strain.png.
+    strain. Writes strain.mha (radial, circumferential, shear), strain.csv (means by segment), strain.png and
+    strain.json.
     """
     from cnnreg.files import claim_results, stem
     from cnnreg.pipeline.strain import RESULTS, StrainRequest, measure_strain
 
     folder = out or Path(f"{stem(field)}_strain")
     claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (field, seg, image) if p])
-    found = measure_strain(StrainRequest(field, seg, image, label, wall, segments, start), folder)
+    request = StrainRequest(field, seg, image, label, wall, segments, start)
+    found = measure_strain(request, folder, overwrite=overwrite)
     if not quiet:
         columns = ["from", "to", "pixels", "radial", "circumferential", "shear"]
         rows = [

@@ -37,12 +37,15 @@ def evaluate(
     the field. Distances are in pixels of the fixed image (landmarks: of the moving one), and in mm where known.
     """
     from cnnreg.evaluation.tables import append_csv, flatten, rows
+    from cnnreg.files import refuse_inputs
     from cnnreg.pipeline.scoring import Picks, ScoringRequest
     from cnnreg.pipeline.scoring import evaluate as run
 
     request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
     if physical and not points_fixed:
         raise UsageError("--physical has no effect without landmarks")
+    if table:
+        refuse_inputs([table], request.files.values())
     states = run(
         request,
         picks=Picks(slice_index, moving_slice, label_threshold),

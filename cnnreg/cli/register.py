@@ -186,15 +186,15 @@ def adapt(
     total = setup.config.adaptation.steps
     if total == 0:
         raise UsageError("the preset has no one-shot steps: give their number with --steps N")
-    from cnnreg.learning.modelstore import claim_model_folder
+    from cnnreg.learning.modelfolder import claim_model_folder
     from cnnreg.pairs.dataset import PairFiles, read_pairs
     from cnnreg.pipeline.tuning import adapt_model
 
-    claim_model_folder(out, overwrite=overwrite)
+    claim_model_folder(out, overwrite=overwrite, start=model)
     files = read_pairs(pairs) if pairs else [PairFiles(fixed, moving)]  # type: ignore[arg-type]
     with console.energy_display(total, quiet=quiet) as on_step:
         adapted = adapt_model(files, setup, slice_index=slice_index, on_step=on_step)
-    adapted.save(out)
+    adapted.save(out, overwrite=overwrite)
     if not quiet:
         before, after = (adapted.history[i]["total"] for i in (0, adapted.best_step))
         console.say(f"energy {before:.5f} -> {after:.5f} at step {adapted.best_step} of {total}")

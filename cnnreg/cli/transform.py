@@ -46,7 +46,7 @@ def invert(transform: Input, out: Output, like: Like = None, overwrite: options.
     """The way back, from the moving to the fixed image; --like MOVING for images of different grids."""
     from cnnreg.pipeline import transformation as t
 
-    t.claim_file(out, overwrite=overwrite)
+    t.claim_file(out, overwrite=overwrite, inputs=[transform, like])
     inverse, told = t.invert(t.read_transform(transform), like=like)
     written = t.write_transform(inverse, out)
     for name, value in told.items():
@@ -66,7 +66,7 @@ def compose(
     """One transform for several: points of the fixed image go through FIRST, then NEXT, to the moving image."""
     from cnnreg.pipeline import transformation as t
 
-    t.claim_file(out, overwrite=overwrite)
+    t.claim_file(out, overwrite=overwrite, inputs=[*transforms, like])
     _tell(t.write_transform(t.compose([t.read_transform(path) for path in transforms], like=like), out))
 
 
@@ -75,7 +75,7 @@ def jacobian(transform: Input, out: Output, overwrite: options.Overwrite = False
     """The map of the Jacobian determinant: 1 keeps areas, below 1 shrinks towards the fixed image, <= 0 folds."""
     from cnnreg.pipeline import transformation as t
 
-    t.claim_file(out, overwrite=overwrite)
+    t.claim_file(out, overwrite=overwrite, inputs=[transform])
     image, summary = t.jacobian(t.read_transform(transform))
     t.save_map(image, out)
     for name, value in summary.items():
@@ -96,7 +96,7 @@ def convert(
     """Translate a field between ITK, ANTs, elastix, VoxelMorph and SciPy."""
     from cnnreg.pipeline import transformation as t
 
-    t.claim_file(out, overwrite=overwrite)
+    t.claim_file(out, overwrite=overwrite, inputs=[transform, fixed, moving])
     read = t.read_transform(transform, kind=source, like=fixed, moving=moving)
     _tell(t.write_transform(read, out, kind=target, moving=moving))
 

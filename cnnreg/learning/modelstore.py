@@ -5,6 +5,7 @@ A name is looked for in the user's cache, then among the models that ship with c
 
 import dataclasses
 import errno
+import hashlib
 import http.client
 import json
 import os
@@ -22,7 +23,7 @@ import torch
 
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ConfigError, ModelError, OutputError, UsageError, unknown_name
-from cnnreg.files import claim, replacing, sha256, write_text
+from cnnreg.files import claim, locked, replacing, sha256, write_text
 from cnnreg.learning.network import RegistrationNetwork
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
@@ -74,25 +75,30 @@ class Model:
     path: Path | None = None  # None: random weights
 
 
-def save_model(network: RegistrationNetwork, folder: Path, config: Config, **facts: Any) -> Card:
-    """Write weights, then card; ``facts`` are the card's other entries. Each file appears whole or not at all."""
+def save_model(
+    network: RegistrationNetwork, folder: Path, config: Config, *, overwrite: bool = True, **facts: Any
+) -> Card:
+    """Write weights, then card; ``facts`` are the card's other entries. Each file appears whole or not at all.
+
+    Raises:
+        OutputError: they cannot be written; or a model is there already, and ``overwrite`` is off.
+    """
     from safetensors.torch import save
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(save(state))  # written by Python, whose errors are those of the system
-        digest = sha256(temporary)
+    weights = save(state)  # written by Python, whose errors are those of the system
     versions = {name: metadata.version(name) for name in ("cnnreg", "torch")}
+    digest = hashlib.sha256(weights).hexdigest()
     card = Card(network=network.config, input=config.input, sha256=digest, versions=versions, **facts)
-    write_text(card.to_json(), folder / CARD)
-    return card
-
-
-def claim_model_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make sure, before any work, that a model can be written to ``folder``."""
     claim(folder)
-    if (folder / CARD).exists() and not overwrite:
-        raise OutputError(f"{folder} already holds a model; give --overwrite to replace it, or another folder with -o")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        if not overwrite and (folder / CARD).exists():
+            raise OutputError(f"{folder / CARD} was written by another run in the meantime; give another folder")
+        with replacing(folder / WEIGHTS) as temporary:
+            temporary.write_bytes(weights)
+        write_text(card.to_json(), folder / CARD)
+    return card
 
 
 def load_model(folder: Path) -> Model:

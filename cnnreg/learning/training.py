@@ -16,9 +16,9 @@ import torch
 from torch import Generator, Tensor
 
 from cnnreg.config import Config
-from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
+from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError, OutputError
 from cnnreg.evaluation import metrics
-from cnnreg.files import replacing
+from cnnreg.files import claim, locked, replacing
 from cnnreg.geometry.fields import jacobian_determinant, warp
 from cnnreg.geometry.resampling import warp_labels
 from cnnreg.images.image import Grid
@@ -66,6 +66,7 @@ def train(
     origin: dict[str, Any] | None = None,
     validation: list[Pair] | None = None,
     resume: bool = False,
+    overwrite: bool = True,
     device: str = "cpu",
     on_step: Callable[[Progress], None] = unwatched,
 ) -> TrainingState:
@@ -84,6 +85,8 @@ def train(
     state = TrainingState(network, optimizer, Generator().manual_seed(seed), origin)
     if resume:
         restore(state, folder, config)
+    else:
+        _begin(state, folder, config, overwrite=overwrite)
     with _stop_signals() as stopped:
         while state.step < options.steps:
             began = time.perf_counter()
@@ -181,6 +184,16 @@ def _validate(state: TrainingState, pairs: list[Pair] | None, config: Config) ->
         "val_dsc": result.get("dsc"),
         "val_folding_percent": result["folding_percent"],
     }
+
+
+def _begin(state: TrainingState, folder: Path, config: Config, *, overwrite: bool) -> None:
+    """The first checkpoint, by which other runs see that the folder is taken."""
+    claim(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        if not overwrite and (folder / CHECKPOINT).exists():
+            raise OutputError(f"{folder} was taken by another run in the meantime; give another folder with -o")
+        save(state, folder, config)
 
 
 def save(state: TrainingState, folder: Path, config: Config) -> None:

@@ -1,6 +1,7 @@
 """A pair of images whose deformation is known: a photograph from scikit-image's wheel, and a smooth warp of it."""
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnreg.errors import OutputError
-from cnnreg.files import replacing
+from cnnreg.files import claim_results, publishing, write_text
 from cnnreg.geometry import fields
 from cnnreg.geometry.resampling import warp_image
 from cnnreg.images.image import Grid, Image, write_image
 
-FILES = ("fixed.png", "moving.png", "seg_fixed.png", "seg_moving.png", "points_fixed.csv", "points_moving.csv")
+IMAGES = ("fixed.png", "moving.png", "seg_fixed.png", "seg_moving.png")
+FILES = (*IMAGES, "points_fixed.csv", "points_moving.csv", "demo.json")  # the last lists them
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,15 @@ def smooth_field(size: tuple[int, int], *, length: float, scale: float, seed: in
 
 def write_demo(folder: Path, *, overwrite: bool) -> DemoPair:
     """Make the pair and write it to ``folder``."""
-    old = [folder / name for name in FILES if (folder / name).exists()]
-    if old and not overwrite:
-        raise OutputError(f"{old[0]} exists; give --overwrite to replace it, or another folder with -o")
+    claim_results(folder, FILES, overwrite=overwrite)
     pair = make_demo()
-    for name in ("fixed", "moving", "seg_fixed", "seg_moving"):
-        write_image(getattr(pair, name), folder / f"{name}.png")
-    for name in ("points_fixed", "points_moving"):
-        with (
-            replacing(folder / f"{name}.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["x", "y"])
-            writer.writerows(getattr(pair, name)[:, ::-1].round(4).tolist())
+    with publishing(folder, replaces=FILES, overwrite=overwrite) as staging:
+        for name in IMAGES:
+            write_image(getattr(pair, name.removesuffix(".png")), staging / name)
+        for name in ("points_fixed", "points_moving"):
+            with (staging / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(["x", "y"])
+                writer.writerows(getattr(pair, name)[:, ::-1].round(4).tolist())
+        write_text(json.dumps({"files": FILES}, indent=2) + "\n", staging / FILES[-1])
     return pair

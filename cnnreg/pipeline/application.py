@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cnnreg.errors import ImageError, OutputError, UsageError
-from cnnreg.files import stem, write_text
+from cnnreg.files import refuse_inputs, stem, write_text
 from cnnreg.geometry.fields import inside
 from cnnreg.geometry.resampling import move_points, move_points_back, source_points, warp_image
 from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_image
@@ -59,6 +59,7 @@ def apply_field(
                 raise UsageError(f"both tables of points would be written as {target}; rename one")
             moved[target] = _moved_table(table, field, grid, like_grid or grid, forward=forward, physical=physical)
     targets = [*warped, *moved]
+    refuse_inputs(targets, [p for p in (field_file, *images, points, moving_points, like) if p])
     for target in targets:
         if target.exists() and not overwrite:
             raise OutputError(f"{target} exists; give --overwrite to replace it, or another folder with -o")

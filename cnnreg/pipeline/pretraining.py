@@ -8,9 +8,9 @@ from typing import Any
 
 from cnnreg.config import Config
 from cnnreg.devices import prepare_cpu, resolve_device
-from cnnreg.errors import OutputError
 from cnnreg.files import claim, sha256
 from cnnreg.learning import modelstore, training
+from cnnreg.learning.modelfolder import claim_model_folder
 from cnnreg.learning.modelstore import Card
 from cnnreg.pairs.dataset import Pair, at_size, load_pair, read_intensities, read_pairs, read_singles
 from cnnreg.pairs.labelmaps import read_labels
@@ -49,7 +49,11 @@ def train_model(
     on_step: Callable[[training.Progress], None] = unwatched,
 ) -> Card:
     """Load everything, train, save the model with its card."""
-    _check_folder(request)
+    if request.resume:
+        claim(request.folder)
+    else:
+        further = training.CHECKPOINT, training.LOG
+        claim_model_folder(request.folder, overwrite=request.overwrite, start=setup.model, further=further)
     device = resolve_device(setup.device)
     prepare_cpu(setup.threads)
     model, config = load(setup)
@@ -71,6 +75,7 @@ def train_model(
         origin={"table": facts["table_sha256"], "start": model.card.sha256 or "none"},
         validation=validation,
         resume=request.resume,
+        overwrite=request.overwrite,
         device=device,
         on_step=on_step,
     )
@@ -122,14 +127,3 @@ def load_pairs(table: Path, config: Config, *, mirror: bool, track: Track) -> li
         return mirror_pair(image, seg, config.input, name=str(row[0]))
 
     return [at_size(pair(row), config.training.size) for row in track(rows, f"reading {table.name}", len(rows))]
-
-
-def _check_folder(request: TrainingRequest) -> None:
-    claim(request.folder)
-    if request.resume or request.overwrite:
-        return
-    for name in (modelstore.CARD, training.CHECKPOINT):
-        if (request.folder / name).exists():
-            raise OutputError(
-                f"{request.folder} already holds {name}; continue it with --resume or replace it with --overwrite"
-            )

@@ -1,6 +1,7 @@
 """``cnnreg strain``: a field and a mask in; maps, means by segment and a picture out."""
 
 import csv
+import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,15 +11,15 @@ import numpy as np
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, UsageError
 from cnnreg.evaluation.picture import draw_strain
-from cnnreg.files import publishing
+from cnnreg.files import publishing, write_text
 from cnnreg.geometry.strain import Segment, centroid, green_lagrange, polar, segments, wall
 from cnnreg.images.image import Image, read_field, write_image
 from cnnreg.pairs.dataset import read_intensities
 from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.labelmaps import read_label_map
 
-MAPS, TABLE, PICTURE = "strain.mha", "strain.csv", "strain.png"
-RESULTS = (MAPS, TABLE, PICTURE)
+MAPS, TABLE, PICTURE, REPORT = "strain.mha", "strain.csv", "strain.png", "strain.json"
+RESULTS = (MAPS, TABLE, PICTURE, REPORT)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StrainRequest:
     start: float = 0.0  # degrees
 
 
-def measure_strain(request: StrainRequest, folder: Path) -> list[Segment]:
+def measure_strain(request: StrainRequest, folder: Path, *, overwrite: bool = True) -> list[Segment]:
     """Strain in a mask, or in the wall around it, about the mask's centroid; writes ``RESULTS`` to ``folder``."""
     field, grid = read_field(request.field)
     grid = grid.orthonormal
@@ -68,7 +69,7 @@ def measure_strain(request: StrainRequest, folder: Path) -> list[Segment]:
     picture = draw_strain(
         image=background, strains=strains, region=region, heading=f"Strain of {request.field.name}", caption=caption
     )
-    with publishing(folder, replaces=RESULTS) as staging:
+    with publishing(folder, replaces=RESULTS, overwrite=overwrite) as staging:
         maps = np.moveaxis(np.where(region, np.nan_to_num(strains), 0), 0, 2).astype(np.float32)
         write_image(Image(maps, grid), staging / MAPS)
         with (staging / TABLE).open("w", newline="", encoding="utf-8") as file:
@@ -78,4 +79,11 @@ def measure_strain(request: StrainRequest, folder: Path) -> list[Segment]:
                 row = asdict(segment).items()
                 writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row})
         picture.save(staging / PICTURE)
+        write_text(json.dumps(_report(request), indent=2) + "\n", staging / REPORT)
     return found
+
+
+def _report(request: StrainRequest) -> dict[str, object]:
+    """What was asked for, and the files."""
+    asked = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(request).items()}
+    return {"schema_version": 1, **asked, "files": RESULTS}

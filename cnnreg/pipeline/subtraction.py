@@ -104,7 +104,9 @@ def _measure(image: Image, mask: Labels | None, affine: Tensor, field: Tensor, p
     return measures
 
 
-def write_subtraction(result: Subtraction, path: Path, folder: Path, *, command: list[str]) -> list[Path]:
+def write_subtraction(
+    result: Subtraction, path: Path, folder: Path, *, command: list[str], overwrite: bool = True
+) -> list[Path]:
     """Write the mirror image laid onto the image, the difference, the field, report and picture; all or nothing."""
     suffix = suffix_for(result.mirror, result.image.grid)
     names = [f"mirror{suffix}", DIFFERENCE, FIELD, REPORT, PICTURE]
@@ -119,7 +121,7 @@ def write_subtraction(result: Subtraction, path: Path, folder: Path, *, command:
         "metrics": result.measures,
         "files": [str(folder / name) for name in names],
     }
-    with publishing(folder, replaces=RESULTS) as staging:
+    with publishing(folder, replaces=RESULTS, overwrite=overwrite) as staging:
         write_image(result.mirror, staging / names[0])
         write_image(result.difference, staging / DIFFERENCE)
         write_field(result.field[0].numpy(), result.image.grid, staging / FIELD)

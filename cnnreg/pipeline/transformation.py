@@ -1,5 +1,6 @@
 """``cnnreg transform``: fields and affine transforms inverted, composed, looked at, and translated for other tools."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from cnnreg.errors import OutputError, UsageError
 from cnnreg.evaluation import metrics
+from cnnreg.files import refuse_inputs
 from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.exchange import export_field, import_field, kind_of
 from cnnreg.geometry.fields import jacobian_determinant, pixel_grid, sample
@@ -52,10 +54,18 @@ def write_transform(
     return export_field(transform.field, transform.grid, path, kind=kind_of(path, kind), moving=grid)
 
 
-def claim_file(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before any work, to replace a file that was not to be replaced."""
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists; give --overwrite to replace it, or another name with -o")
+def claim_file(path: Path, *, overwrite: bool, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse, before any work, to replace a file that was not to be replaced, or one of ``inputs``."""
+    targets = _with_field(path)
+    refuse_inputs(targets, [file for p in inputs if p for file in _with_field(p)])
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target} exists; give --overwrite to replace it, or another name with -o")
+
+
+def _with_field(path: Path) -> list[Path]:
+    """A file, and the field beside it where it is elastix's."""
+    return [path, *([path.with_suffix(".mha")] if path.suffix.lower() == ".txt" else [])]
 
 
 def invert(transform: Transform, *, like: Path | None) -> tuple[Transform, dict[str, float]]:

@@ -27,8 +27,8 @@ class AdaptedModel:
     pairs: int
     seed: int
 
-    def save(self, folder: Path) -> Card:
-        """Write it as a model folder."""
+    def save(self, folder: Path, *, overwrite: bool = True) -> Card:
+        """Write it as a model folder; without ``overwrite`` only where there is none."""
         base = self.base.card
         training = {
             "base": base.name,
@@ -43,6 +43,7 @@ class AdaptedModel:
             self.network,
             folder,
             self.config,
+            overwrite=overwrite,
             name=folder.resolve().name,
             description=f"{base.name}, adapted to {self.pairs} pair(s)",
             training=training,

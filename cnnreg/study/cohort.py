@@ -1,5 +1,6 @@
 """A data set as the study sees it: tables of pairs to train on and to test on, described by a small TOML file."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,40 @@ class Cohort:
 
     def identity(self) -> dict[str, Any]:
         """What decides the results, for comparison with an earlier run's."""
+        return (
+            {
+                "name": self.name,
+                "mirror": self.mirror,
+                "size": self.size,
+                "spacing": list(self.spacing) if self.spacing else None,
+                "labels": {str(label): name for label, name in self.labels.items()},
+            }
+            | {"validation": None}
+            | {part: sha256(path) for part, path in self.tables().items()}
+        )
+
+    def tables(self) -> dict[str, Path]:
+        """Those that there are, by part: train, test, and perhaps validation."""
         tables = {"train": self.train, "test": self.test, "validation": self.validation}
-        return {
-            "name": self.name,
-            "mirror": self.mirror,
-            "size": self.size,
-            "spacing": list(self.spacing) if self.spacing else None,
-            "labels": {str(label): name for label, name in self.labels.items()},
-        } | {part: sha256(path) if path else None for part, path in tables.items()}
+        return {part: table for part, table in tables.items() if table}
+
+    def check(self) -> Iterator[Path]:
+        """Read every file once, so that a fault shows before hours of work; yields what has been read.
+
+        Raises:
+            CnnregError: of the first file that cannot be used.
+        """
+        self.groups()
+        for row in [row for part in self.tables() for row in self.rows(part)]:
+            if self.mirror:
+                image = read_intensities(row[0])
+                _ = read_labels(row[1], image.grid) if row[1] else None
+            else:
+                load_pair(row, PLAIN)
+            yield row[0] if self.mirror else row.fixed
 
     def rows(self, part: str) -> list[Any]:
-        """The files of every pair, or image with its label map, of "train" or "test"."""
+        """The files of every pair, or image with its label map, of "train", "test" or "validation"."""
         table: Path = getattr(self, part)
         return list(read_singles(table) if self.mirror else read_pairs(table))
 

@@ -17,7 +17,7 @@ from cnnreg.config import preset
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ConfigError, OutputError
 from cnnreg.evaluation.measure import Evidence, measure
-from cnnreg.files import claim, write_text
+from cnnreg.files import claim_results, write_text
 from cnnreg.learning import modelstore, training
 from cnnreg.pipeline.pretraining import TrainingRequest, train_model
 from cnnreg.pipeline.setup import Setup
@@ -26,10 +26,11 @@ from cnnreg.study import elastix, figure, runs
 from cnnreg.study.cases import SOURCE, TARGET, all_cases, choose
 from cnnreg.study.cohort import Cohort, Loader, read_cohort
 from cnnreg.study.ledger import Ledger
-from cnnreg.study.publication import publish
+from cnnreg.study.publication import SUMMARY, publish
 from cnnreg.study.summary import Table
 
 RESULTS, RECORD, GRID_SEARCH = "results.csv", "study.json", "elastix.csv"
+FILES = (RESULTS, RECORD, GRID_SEARCH, SUMMARY, *figure.FILES)
 SEARCH_PAIRS = 8  # training pairs of elastix's grid search
 
 
@@ -72,7 +73,8 @@ def conduct(request: StudyRequest, display: Display) -> list[Path]:
     figure.require()
     if needs_elastix := any(case.kind == "elastix" for case in cases):
         elastix.require()
-    _claim(request)
+    _check(request, cohorts, display)
+    _claim(request, cohorts)
     device, threads = resolve_device(request.device), prepare_cpu(request.threads)
     threads = max(1, threads // request.jobs)
     models = _models(request, cohorts, {case.start for case in cases if case.start}, display)
@@ -99,14 +101,30 @@ def conduct(request: StudyRequest, display: Display) -> list[Path]:
     return [request.folder / RESULTS, *publish(table, cohorts, record, request.folder)]
 
 
-def _claim(request: StudyRequest) -> None:
-    claim(request.folder)
-    if (old := request.folder / RESULTS).exists() and not request.resume:
-        if not request.overwrite:
-            raise OutputError(f"{old} exists; go on with --resume, or begin anew with --overwrite")
-        for name in (RESULTS, RECORD, GRID_SEARCH):
-            (request.folder / name).unlink(missing_ok=True)
-    request.folder.mkdir(parents=True, exist_ok=True)
+def _check(request: StudyRequest, cohorts: dict[str, Cohort], display: Display) -> None:
+    """All inputs, before hours of work: nothing may turn out to be missing after them."""
+    for name in request.models.values():
+        modelstore.verify(modelstore.find(name))
+    rows = sum(len(cohort.rows(part)) for cohort in cohorts.values() for part in cohort.tables())
+    with display.stage("checking the images", rows) as advance:
+        for cohort in cohorts.values():
+            for path in cohort.check():
+                advance(1, path.name)
+
+
+def _claim(request: StudyRequest, cohorts: dict[str, Cohort]) -> None:
+    """Take the folder: from here on the record says that it is a study's, and which files are."""
+    folder, inputs = request.folder, [request.source, request.target]
+    inputs += [table for cohort in cohorts.values() for table in cohort.tables().values()]
+    going_on = request.resume or request.overwrite
+    if (folder / RECORD).is_file() and not going_on:
+        raise OutputError(f"{folder / RECORD} exists; go on with --resume, or begin anew with --overwrite")
+    claim_results(folder, FILES, overwrite=going_on, inputs=inputs)
+    if request.overwrite:
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+    if not (folder / RECORD).exists():
+        _write_json({"files": FILES}, folder / RECORD)
 
 
 def _models(request: StudyRequest, cohorts: dict[str, Cohort], roles: set[str], display: Display) -> dict[str, Path]:
@@ -136,7 +154,7 @@ def _models(request: StudyRequest, cohorts: dict[str, Cohort], roles: set[str], 
             cohort.validation,
             cohort.mirror,
             resume=going_on,
-            overwrite=not going_on,
+            overwrite=request.overwrite,
             description=f"{role} model of a study, trained on {cohort.name}",
         )
         with display.training(role) as on_step:
@@ -192,6 +210,7 @@ def _record(
             )
         decides[name] = earlier if value is None else value
     record = {
+        "files": FILES,
         "decides": decides,
         "commands": [*old.get("commands", []), request.command],
         "device": request.device,

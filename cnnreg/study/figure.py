@@ -9,6 +9,7 @@ from cnnreg.study.summary import TITLES, Table
 
 INKS = {TARGET: "#1b7837", SOURCE: "#c2571a", None: "#2b5c8a"}
 GREY = "#6b7280"
+FILES = ("figure.png", "figure.pdf")
 
 
 def require() -> None:

@@ -182,6 +182,7 @@ def make_checkpoints(box: Path) -> None:
     shutil.copytree(box / "trained", box / "cut_trained")
     checkpoint = box / "cut_trained" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-300])
+    (box / "done" / "report.json").write_text('{"files": ["done/field.mha", "done/report.json"]}')
     (box / "odd_trained").mkdir()
     torch.save([1, 2, 3], box / "odd_trained" / "checkpoint.pt")
 
@@ -282,6 +283,11 @@ TABLES = {
 }
 
 OUTPUTS = {
+    "a stranger among results": (
+        "register fixed.png moving.png -o half -m model --overwrite",
+        1,
+        "half/warped.tif lies where a result would go, but no report",
+    ),
     "results exist": ("register fixed.png moving.png -o done -m model", 1, "done/field.mha exists; give --overwrite"),
     "a warped image exists": (
         "register fixed.png moving.png -o half -m model",

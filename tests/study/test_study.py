@@ -20,7 +20,7 @@ from cnnreg.study.ledger import Ledger
 from cnnreg.study.runs import tasks_of
 from cnnreg.study.statistics import holm, interval, signed_rank
 from cnnreg.study.summary import Table, comparison_rows, finding_rows
-from tests.conftest import save_tiny_model, smooth_image, smooth_pair, write_png
+from tests.conftest import save_tiny_model, smooth_image, smooth_pair, tree, write_png
 
 
 def write_cohort(folder: Path, name: str, *, pairs: int = 3, extra: str = "", seed: int = 0) -> Path:
@@ -175,6 +175,52 @@ def test_a_description_that_is_wrong_is_explained(tmp_path, text, said):
     with pytest.raises(CnnregError) as error:
         read_cohort(tmp_path / "d.toml")
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "said"),
+    [
+        ("target-test.csv", None, "cannot read the table"),
+        ("target-test.csv", "a,b\n1,2\n", "lacks the column"),
+        ("target-train.csv", "fixed,moving\ntarget0f.png,none.png\n", "there is no file"),
+        ("source-test.csv", None, "cannot read the table"),
+        ("target2m.png", "no image", "target2m.png"),
+        ("source1sf.png", "no image", "source1sf.png"),
+        ("sm/weights.safetensors", "no weights", "sm"),
+    ],
+)
+def test_all_inputs_are_checked_before_any_work(cli, request_, tmp_path, monkeypatch, table, text, said):
+    """elastix's search and the trainings take hours: nothing may turn out to be missing after them."""
+    from cnnreg.study import conduct
+
+    def work(*_args, **_keywords):
+        raise AssertionError("the work has begun")
+
+    for name in ("_search", "train_model"):
+        monkeypatch.setattr(conduct, name, work)
+    monkeypatch.setattr(conduct.elastix, "require", lambda: None)
+    (tmp_path / table).unlink()
+    if text:
+        (tmp_path / table).write_text(text)
+    request_[request_.index("--rows") + 1] = "c,f,i"
+    trained = [*request_[:3], *request_[7:]]  # without the target's model
+    for command in (request_, trained if "weights" not in table else [*request_[:5], *request_[7:]]):
+        ended = cli(*command, "-o", tmp_path / "out")
+        assert (ended.code, said in ended.err) == (1, True), ended.err
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_study_does_not_replace_what_is_not_its_own(cli, request_, tmp_path):
+    request_[request_.index("--rows") + 1] = "j"
+    (tmp_path / "out").mkdir()
+    for name in ("summary.md", "results.csv", "study.json", "figure.pdf"):
+        (tmp_path / "out" / name).write_text("{}")
+        for option in ([], ["--overwrite"], ["--resume"]):
+            assert cli(*request_, "-o", tmp_path / "out", *option).code == 1
+            assert tree(tmp_path / "out") == {name: b"{}"}
+        (tmp_path / "out" / name).unlink()
+    assert cli(*request_, "-o", tmp_path / "out").code == 0
+    assert cli(*request_, "-o", tmp_path / "out", "--overwrite").code == 0
 
 
 def test_pairs_come_at_the_cohorts_size_and_spacing(tmp_path):
