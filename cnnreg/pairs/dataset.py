@@ -244,8 +244,8 @@ def read_landmarks(
     """
     given = (fixed, "fixed"), (moving, "moving")
     points = (
-        read_points(fixed) if isinstance(fixed, Path) else fixed,
-        read_points(moving, moving=True) if isinstance(moving, Path) else moving,
+        read_points(fixed, physical=bool(physical)) if isinstance(fixed, Path) else fixed,
+        read_points(moving, moving=True, physical=bool(physical)) if isinstance(moving, Path) else moving,
     )
     if len(points[0]) != len(points[1]):
         one, other = (str(p) if isinstance(p, Path) else f"the {n} image" for p, n in given)

@@ -1,5 +1,6 @@
 """Landmarks on disk, as people's tools write them: one table of layouts; what is ambiguous is an error that says so."""
 
+import codecs
 import csv
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnreg.errors import TableError
-from cnnreg.images.image import Grid
 
 Points = NDArray[np.float64]  # (N, 2), row and column in pixels
 Rows = list[dict[str, str]]
 
+ELASTIX = ("point", "index")  # its first lines: physical points, or pixels
 _NAPARI = {"axis-0": "y", "axis-1": "x"}  # napari counts axes as arrays do
 _ACCEPTED = "a header with x and y (CSV, semicolons or tabs), or a file of BigWarp, napari, Fiji or elastix (.pts)"
 
@@ -27,20 +28,39 @@ def read_point_rows(path: Path, *, moving: bool = False) -> Rows:
     lines = [line for line in _text(path).splitlines() if line.strip()]
     if not lines:
         raise TableError(f"{path} is empty; expected {_ACCEPTED}")
-    if lines[0].strip().lower() in {"point", "index"}:
-        return _elastix(path, lines)
-    mark = next((mark for mark in "\t;" if mark in lines[0]), ",")
+    if lines[0].lstrip()[0] in "{[<":
+        raise TableError(f"{path} is {'XML' if lines[0].lstrip()[0] == '<' else 'JSON'}; expected {_ACCEPTED}")
+    if lines[0].strip().lower() in ELASTIX:
+        rows = _elastix(path, lines)
+    else:
+        table = _cells(lines)
+        active = len(table[0]) >= 6 and table[0][1].lower() in {"true", "false"}
+        rows = _bigwarp(path, table, moving=moving) if active else _named(path, table)
+    if not rows:
+        raise TableError(f"{path} has no points")
+    return rows
+
+
+def _cells(lines: list[str]) -> list[list[str]]:
+    """Separated by tabs, semicolons, commas or, if there are none of these, blanks; what is no comma may be decimal."""
+    mark = next((mark for mark in "\t;," if mark in lines[0]), " ")
     table = [[cell.strip().strip('"') for cell in row] for row in csv.reader(lines, delimiter=mark)]
-    if mark == ";":
-        table = [table[0], *([cell.replace(",", ".") for cell in row] for row in table[1:])]  # decimal commas
-    if len(table[0]) >= 6 and table[0][1].lower() in {"true", "false"}:
-        return _bigwarp(table, moving=moving)
-    return _named(path, table)
+    if mark == " ":
+        table = [[cell for cell in row if cell] for row in table]
+    if mark == ",":
+        return table
+    return [table[0], *([cell.replace(",", ".") for cell in row] for row in table[1:])]
 
 
-def read_points(path: Path, *, moving: bool = False) -> Points:
-    """Landmarks in pixels (0 = centre of the first) or physical units, as (N, 2) row and column, or y and x."""
+def read_points(path: Path, *, moving: bool = False, physical: bool = False) -> Points:
+    """Landmarks in pixels (0 = centre of the first), or physical units, as (N, 2) row and column, or y and x.
+
+    Raises:
+        TableError: they cannot be read; or they are to be ``physical``, and the file says that they are not.
+    """
     rows = read_point_rows(path, moving=moving)
+    if physical and _text(path).lstrip().lower().startswith("index\n"):
+        raise TableError(f"{path} holds pixels, as its first line, index, says; leave --physical out")
     try:
         points = np.array([[float(row["y"]), float(row["x"])] for row in rows])
     except (TypeError, ValueError):
@@ -50,39 +70,13 @@ def read_points(path: Path, *, moving: bool = False) -> Points:
     return points
 
 
-def outside(points: Points, grid: Grid) -> NDArray[np.bool_]:
-    """Which points, in pixels, lie more than a pixel off the image."""
-    off: NDArray[np.bool_] = (points < -1.5) | (points > np.array(grid.size) + 0.5)
-    return np.logical_or(off[:, 0], off[:, 1])
-
-
-def check_inside(points: Points, grid: Grid, *, which: str, physical: bool) -> str:
-    """What to tell of landmarks of the ``which`` image that lie outside of it; nothing if all lie inside.
-
-    Raises:
-        TableError: all lie outside; the units that would put them inside are named.
-    """
-    off = outside(points, grid)
-    if not off.any():
-        return ""
-    height, width = grid.size
-    if not off.all():
-        return f"{off.sum()} of {len(off)} landmarks of the {which} image lie outside of its {width} x {height} pixels"
-    as_given = grid.to_physical(points)[:, ::-1] if physical else points
-    other = as_given if physical else grid.to_pixels(points[:, ::-1])
-    hint = "check that they belong to this image and are x, y in pixels"
-    if not outside(other, grid).all():
-        hint = "they look like pixels: leave --physical out" if physical else "they look like mm: give --physical"
-    elif not outside(as_given[:, ::-1], grid).any():
-        hint = "they look like y, x: exchange the columns"
-    raise TableError(f"all landmarks of the {which} image lie outside of its {width} x {height} pixels; {hint}")
-
-
 def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise TableError(f"cannot read the table {path}: {error.strerror}") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
+        return content.decode("utf-16", errors="replace")
     if b"\0" in content:
         raise TableError(f"{path} is not a text file; expected {_ACCEPTED}")
     try:
@@ -98,6 +92,8 @@ def _named(path: Path, table: list[list[str]]) -> Rows:
         raise TableError(f"{path} has points of three dimensions; give axis-0 and axis-1 (or x and y) alone")
     if twice := [name for name in ("x", "y") if names.count(name) > 1]:
         raise TableError(f"{path} has the column {twice[0]} {names.count(twice[0])} times; leave one")
+    if all(_is_number(name) for name in header):
+        raise TableError(f"{path} has no header, its first line holds numbers: put a line x,y above, or y,x")
     if missing := [name for name in ("x", "y") if name not in names]:
         shown = ", ".join(header)
         raise TableError(
@@ -113,10 +109,22 @@ def _named(path: Path, table: list[list[str]]) -> Rows:
     return [dict(zip(names, row, strict=False)) for row in rows]
 
 
-def _bigwarp(table: list[list[str]], *, moving: bool) -> Rows:
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _bigwarp(path: Path, table: list[list[str]], *, moving: bool) -> Rows:
     """Name, whether it is used, x and y in the moving image, x and y in the fixed one; no header."""
+    if any(len(row) != 6 for row in table):
+        raise TableError(f"{path} is not of BigWarp's six columns; points of three dimensions cannot be used")
     first = 2 if moving else 4
     used = [row for row in table if row[1].lower() == "true"]
+    if any("infinity" in cell.lower() for row in used for cell in row[2:]):
+        raise TableError(f"{path} holds a point that is set in one of the images only; set or remove it in BigWarp")
     return [{"name": row[0], "x": row[first], "y": row[first + 1]} for row in used]
 
 

@@ -2,18 +2,20 @@
 
 import csv
 import io
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cnnreg.errors import ImageError, OutputError, UsageError
+from cnnreg.errors import FileNotice, ImageError, OutputError, UsageError
 from cnnreg.files import refuse_inputs, stem, write_text
 from cnnreg.geometry.fields import inside
 from cnnreg.geometry.resampling import move_points, move_points_back, source_points, warp_image
 from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_image
 from cnnreg.pairs.pointfiles import read_point_rows, read_points
+from cnnreg.pairs.pointunits import check_inside
 
 
 def apply_field(
@@ -87,9 +89,12 @@ def _moved_table(path: Path, field: torch.Tensor, grid: Grid, moving: Grid, *, f
     beside ``x, y`` in the fixed one, with the residual of the inverse in pixels. Other columns are kept.
     """
     rows = read_point_rows(path, moving=not forward)
-    points, start, end = read_points(path, moving=not forward), *((grid, moving) if forward else (moving, grid))
+    points = read_points(path, moving=not forward, physical=physical)
+    start, end = (grid, moving) if forward else (moving, grid)
     if physical:
         points = start.to_pixels(points[:, ::-1])
+    if note := check_inside(points, start, which="fixed" if forward else "moving", physical=physical):
+        warnings.warn(note, FileNotice, stacklevel=2)
     if forward:
         moved, further = move_points(points, field, grid, moving), {}
     else:

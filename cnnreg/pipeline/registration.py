@@ -19,7 +19,8 @@ from cnnreg.learning.modelstore import Model
 from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.intensities import normalise
-from cnnreg.pairs.pointfiles import Points, check_inside
+from cnnreg.pairs.pointfiles import Points
+from cnnreg.pairs.pointunits import check_inside
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs

@@ -19,7 +19,8 @@ from cnnreg.pairs.dataset import (
 )
 from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.labelmaps import Labels, read_label_map, read_labels
-from cnnreg.pairs.pointfiles import Points, check_inside
+from cnnreg.pairs.pointfiles import Points
+from cnnreg.pairs.pointunits import check_inside
 
 _SLICED = {"fixed", "moving", "warped", "seg_fixed", "seg_moving"}  # what --slice can pick from
 
@@ -149,8 +150,8 @@ def _evidence(
         both = (grid, moving.grid if moving else grid) if physical and grid else None
         points = read_landmarks(request.points_fixed, request.points_moving, physical=both)
         for found, own, which in zip(points, (grid, moving.grid if moving else None), ("fixed", "moving"), strict=True):
-            if own:
-                check_inside(found, own, which=which, physical=physical)
+            if own and (note := check_inside(found, own, which=which, physical=physical)):
+                warnings.warn(note, FileNotice, stacklevel=2)
     return Evidence(*grids, *inputs, *segs, *points)
 
 

@@ -164,3 +164,22 @@ def test_unknown_names_are_errors(arrays):
             cnnreg.register(*arrays, **{**ONE, **choice})
     with pytest.raises(CnnregError, match="without a model nothing is predicted"):
         cnnreg.Registrar(model="none", adapt=0)
+
+
+def test_the_plainest_call_iterates_as_the_command_line_does(cli, pair_files, tmp_path):
+    """Fifty iterations unless a preset or the user says otherwise; 0 is the prediction; paper keeps its meaning."""
+    plain = ["--threads", 1, "--init", "none", "--no-picture", "-q"]
+    for options, keywords, steps in (
+        ([], {}, 50),
+        (["--preset", "fast"], {"preset": "fast"}, 12),
+        (["--preset", "paper"], {"preset": "paper"}, 0),
+        (["--adapt", 0], {"adapt": 0}, 0),
+    ):
+        folder = tmp_path / "-".join(map(str, ["out", *options]))
+        assert cli("register", *pair_files, *options, *plain, "-o", folder).code == 0
+        told = json.loads((folder / "report.json").read_text())["adaptation"]
+        assert told["steps"] == steps
+        assert len(told.get("history", [])) == steps
+        found = cnnreg.register(*pair_files, **keywords, threads=1, init="none")
+        assert found.result.setup.config.adaptation.steps == steps
+        assert ("adaptation" in found.measures) is (steps > 0)

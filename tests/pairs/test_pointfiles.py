@@ -5,7 +5,9 @@ import pytest
 
 from cnnreg.errors import TableError
 from cnnreg.images.image import Grid
-from cnnreg.pairs.pointfiles import check_inside, read_point_rows, read_points
+from cnnreg.pairs.dataset import read_landmarks
+from cnnreg.pairs.pointfiles import read_point_rows, read_points
+from cnnreg.pairs.pointunits import check_inside
 
 POINTS = np.array([[20.5, 3.25], [7.0, 40.0]])  # row, column
 
@@ -25,6 +27,8 @@ POINTS = np.array([[20.5, 3.25], [7.0, 40.0]])  # row, column
         "index\n2\n3.25 20.5\n40 7\n",
         '"Pt-0","true","0","0","3.25","20.5"\n"Pt-1","false","1","1","1","1"\n"Pt-2","true","0","0","40","7"\n',
         "name,y,x\np,20.5,3.25\nq,7,40\n",
+        "x\ty\n3,25\t20,5\n40\t7\n",
+        "x y\n3.25 20.5\n40   7\n",
     ],
 )
 def test_the_same_points_from_every_layout(tmp_path, text):
@@ -57,6 +61,13 @@ def test_names_in_latin_1(tmp_path):
         ("x,y\n1,nan\n", "must hold finite numbers"),
         ("x,y\n1,a\n", "must hold numbers in every row"),
         ("x,y\n", "no rows below its header"),
+        ("3.25,20.5\n40,7\n", "its first line holds numbers: put a line x,y above"),
+        ("3.25 20.5\n40 7\n", "its first line holds numbers: put a line x,y above"),
+        ('{"markups": [\n', "is JSON"),
+        ("point\n0\n", "has no points"),
+        ('"Pt-0","true","1","2","3","4","5","6"\n', "points of three dimensions"),
+        ('"Pt-0","false","1","2","3","4"\n', "has no points"),
+        ('"Pt-0","true","1","2","Infinity","Infinity"\n', "a point that is set in one of the images only"),
         ("", "is empty"),
     ],
 )
@@ -74,6 +85,10 @@ def test_landmarks_outside_of_their_image_are_told():
     note = check_inside(np.r_[inside, [[90.0, 3.0]]], grid, which="fixed", physical=False)
     assert note == "1 of 3 landmarks of the fixed image lie outside of its 80 x 40 pixels"
     in_mm = grid.to_physical(inside)[:, ::-1]
+    half_out = np.array([[10.0, 10.0], [36.0, 70.0], [2.0, 3.0]])
+    mm = Grid((40, 80), (2.0, 2.0), unit="mm")
+    note = check_inside(mm.to_physical(half_out)[:, ::-1], mm, which="fixed", physical=False)
+    assert note.endswith("80 x 40 pixels; they look like mm: give --physical")
     for points, physical, hint in (
         (in_mm, False, "they look like mm: give --physical"),
         (grid.to_pixels(inside[:, ::-1]), True, "they look like pixels: leave --physical out"),
@@ -82,3 +97,34 @@ def test_landmarks_outside_of_their_image_are_told():
     ):
         with pytest.raises(TableError, match=hint):
             check_inside(points, grid, which="moving", physical=physical)
+
+
+def test_units_mistaken_are_told_even_where_all_points_lie_inside():
+    """Finely sampled images: mm taken for pixels crowd in the corner; coarse ones: pixels taken for mm do."""
+    points = np.random.default_rng(0).uniform(1, (38, 78), (6, 2))  # row, column
+    fine, coarse = (Grid((40, 80), (s, s), unit="mm") for s in (0.25, 3.0))
+    note = check_inside(fine.to_physical(points)[:, ::-1], fine, which="fixed", physical=False)
+    assert note == "all landmarks of the fixed image crowd in its corner; they look like mm: give --physical"
+    note = check_inside(coarse.to_pixels(points[:, ::-1]), coarse, which="moving", physical=True)
+    assert note == "all landmarks of the moving image crowd in its corner; they look like pixels: leave --physical out"
+    for grid in (fine, coarse, Grid((40, 80))):
+        for physical in (False, True):
+            assert check_inside(points, grid, which="fixed", physical=physical) == ""
+    assert check_inside(points[:2] / 5, fine, which="fixed", physical=False) == ""  # too few to tell
+
+
+def test_a_file_that_says_its_units_is_believed(tmp_path):
+    """elastix writes index or point above its numbers."""
+    (tmp_path / "p.pts").write_text("index\n1\n1 2\n")
+    (tmp_path / "q.csv").write_text("x,y\n1,2\n")
+    grids = Grid((40, 80)), Grid((40, 80))
+    assert np.array_equal(read_landmarks(tmp_path / "p.pts", tmp_path / "q.csv")[0], [[2, 1]])
+    with pytest.raises(TableError, match="holds pixels, as its first line, index, says; leave --physical out"):
+        read_landmarks(tmp_path / "p.pts", tmp_path / "q.csv", physical=grids)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_encodings(tmp_path, encoding):
+    """Excel's Unicode text among them."""
+    (tmp_path / "p.txt").write_bytes("x\ty\tn\n3.25\t20.5\tä\n40\t7\tö\n".encode(encoding))
+    assert np.array_equal(read_points(tmp_path / "p.txt"), POINTS)
