@@ -83,8 +83,12 @@ class AlignmentConfig(Section):
     )
     padding: str = _choice(
         "keep",
-        "auto (frames, bars and filled corners do not count, here and in the steps on the field) or keep",
+        "auto (frames, bars, filled corners and what surrounds an aperture do not count, here and in the steps on "
+        "the field) or keep",
         ("auto", "keep"),
+    )
+    mirror: str = _choice(
+        "never", "auto (mirror images are tried, too, where nothing else stands out) or never", ("auto", "never")
     )
 
 

@@ -270,7 +270,7 @@ Padding = Annotated[
     Literal["auto", "keep", "off"] | None,
     typer.Option(
         "--padding",
-        help="Automatic masking of frames, bars and filled corners: auto, or off (also keep).",
+        help="Automatic masking of frames, bars, filled corners and apertures: auto, or off (also keep).",
         show_default="auto",
         rich_help_panel=METRIC,
     ),

@@ -31,6 +31,14 @@ def register(
     fixed_mask: options.FixedMask = None,
     moving_mask: options.MovingMask = None,
     padding: options.Padding = None,
+    no_mirror: Annotated[
+        bool,
+        typer.Option(
+            "--no-mirror",
+            help="Do not try mirror images of MOVING, which else are where nothing is convincing.",
+            rich_help_panel=options.METRIC,
+        ),
+    ] = False,
     seg_fixed: options.SegFixed = None,
     seg_moving: options.SegMoving = None,
     points_fixed: options.PointsFixed = None,
@@ -93,6 +101,7 @@ def register(
         settings.similarity(similarity),
         settings.section("adaptation", steps=adapt),
         settings.padding(padding),
+        settings.section("alignment", mirror="never" if no_mirror else None),
         settings.section("refinement", landmarks=landmark_weight, max_size=max_size),
     )
     from cnnreg.files import stem

@@ -1,20 +1,25 @@
 """Where the registration starts: the initial alignment of two images, searched for only where it is needed."""
 
-import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cnnreg.engine.alignment import align, climb, in_place, score
+from cnnreg.engine.alignment import Candidate, distance, ranked
+from cnnreg.engine.views import Spacing, View, as_given, is_near, mirrored, stretched
+from cnnreg.errors import ImageError
 from cnnreg.geometry.affine import Affine, Array, Displacement
 from cnnreg.images.image import Grid, index_map
 
 METHODS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
-TINY, SLIGHT = 0.015, 0.03  # of the image's diagonal: what moves less than the first is left to the field, and
-GAIN = 0.12  # what moves less than the second and raises the score by less than this
-EVIDENCE = 0.03  # a search that does not raise the score by this has found nothing
+LEAST = 1.0  # pixels of the coarser image: what moves less than this is left to the field
+GAIN = 1.3  # times the evidence for where the files put the images, and for any other place far away
+STANDS_OUT = 1.6  # times the evidence for the best other place: chance does not do that
+CHANCE = 0.03  # what is better by less than this may be so by chance, unless it stands out
+TOLD = 1.25  # stretch that is told
+NOTHING = "there is nothing in the images, or in their masks, by which to align them"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,11 @@ class Initial:
         return self.affine is not self.given
 
     @property
+    def mirrored(self) -> bool:
+        """Whether it takes the one image for a mirror image of the other, against what the files say."""
+        return self.affine.mirrors != self.given.mirrors
+
+    @property
     def map(self) -> Affine | Displacement | None:
         """What it does to the fixed image's pixels before they go where the files say, if anything."""
         return self.field or (self.given.inverse().after(self.affine) if self.needed else None)
@@ -47,12 +57,25 @@ def given_alignment(fixed: Grid, moving: Grid) -> Affine:
     return Affine(*index_map(fixed, moving))
 
 
-def find_initial(fixed: Tensor, moving: Tensor, given: Affine, *, method: str) -> Initial:
+def find_initial(
+    fixed: Tensor,
+    moving: Tensor,
+    given: Affine,
+    *,
+    method: str,
+    spacings: tuple[Spacing, Spacing] = ((1.0, 1.0), (1.0, 1.0)),
+    mirror: bool = True,
+) -> Initial:
     """The initial alignment of (1, 2, H, W) and (1, 2, h, w): intensities in [0, 1] and masks, 1 where they count.
 
-    "auto" keeps what the files say where the images already lie on each other, climbs from there where they nearly do,
-    and else searches every place, turn and size; "none" keeps it always. "center" lays the images' middles onto each
-    other, "moments" the middles of their brightness. "rigid", "similarity" and "affine" search always.
+    "auto" lets what the files say, shifts of it and every turn at its size compete; where the images do not about lie
+    on each other and none stands out, every size, the images stretched onto each other, and mirror images too (unless
+    not ``mirror``). What the files say stays unless something is clearly better. "none" keeps it always. "center" lays
+    the images' middles onto each other, "moments" the middles of their brightness. "rigid", "similarity" and "affine"
+    search always. ``spacings`` are of rows and columns of either image.
+
+    Raises:
+        ImageError: if the images show nothing, and the method is "rigid", "similarity" or "affine".
     """
     if method == "none":
         return Initial(given, given, "as the files say")
@@ -60,38 +83,90 @@ def find_initial(fixed: Tensor, moving: Tensor, given: Affine, *, method: str) -
         middles = [_middle(image, by_brightness=method == "moments") for image in (fixed, moving)]
         shifted = Affine(given.matrix, middles[1] - given.matrix @ middles[0])
         return Initial(shifted, given, f"{'middles' if method == 'center' else 'centres of brightness'} of the images")
+    looking = _Looking(fixed, moving, given, spacings, method, mirror)
+    found, in_place = looking.find()
     if method != "auto":
-        best = align(fixed, moving, given, kind=method)
-        return Initial(best.affine, given, f"{method} search: {describe(best.affine, given, fixed)}")
-    before = score(fixed, moving, given)
-    if near := in_place(fixed, moving, given):
-        best = climb(fixed, moving, [given], kind="affine")
-        moved = _moved(best.affine, given, fixed)
-        if moved < TINY or (moved < SLIGHT and best.score - before < GAIN):
-            return Initial(given, given, f"already aligned (similarity {before:.2f})")
-    else:
-        best = align(fixed, moving, given, kind="affine")
-    told = f"similarity {before:.2f} -> {best.score:.2f}"
-    if best.score - before < EVIDENCE:
-        return Initial(given, given, f"as the files say: a search found nothing better ({told})")
-    how = "nearly aligned, adjusted" if near else "searched"
-    return Initial(best.affine, given, f"{how}: {describe(best.affine, given, fixed)}, {told}")
+        if not found[0].score:
+            raise ImageError(NOTHING)
+        return Initial(found[0].affine, given, f"{method} search: {describe(found[0].affine, given, fixed)}")
+    before = looking.as_given.score(given)
+    best = _chosen(found, given, fixed, before, in_place)
+    if best:
+        told = f"similarity {before:.2f} -> {best.score:.2f}"
+        return Initial(best.affine, given, f"searched: {describe(best.affine, given, fixed)}, {told}")
+    if not before:
+        return Initial(given, given, f"as the files say: {NOTHING}")
+    how = "already aligned" if in_place else "as the files say: a search found nothing better"
+    return Initial(given, given, f"{how} (similarity {before:.2f})")
+
+
+@dataclass(frozen=True)
+class _Looking:
+    """Candidates for a pair, looked for as far as there is need."""
+
+    fixed: Tensor
+    moving: Tensor
+    given: Affine
+    spacings: tuple[Spacing, Spacing]
+    method: str
+    mirror: bool
+
+    @cached_property
+    def as_given(self) -> View:
+        return as_given(self.fixed, self.moving, self.given, self.spacings)
+
+    def find(self) -> tuple[list[Candidate], bool]:
+        """Candidates, best first, each unlike the others; and whether the images about lie on each other."""
+        kind = "affine" if self.method == "auto" else self.method
+        found, in_place = self.as_given.near(kind)
+        if self.method == "auto" and (in_place or _stands_out(found)):
+            return found, in_place
+        if self.mirror and not in_place and not _stands_out(found):
+            view = mirrored(self.fixed, self.moving, self.given, self.spacings)
+            found = ranked(found + view.near(kind)[0], self.fixed)
+            if _stands_out(found):
+                return found, in_place
+        found += self.as_given.anywhere(kind)
+        if kind == "affine" and (other := stretched(self.fixed, self.moving, self.spacings)):
+            found += other.anywhere(kind)
+        return ranked(found, self.fixed), in_place
+
+
+def _chosen(found: list[Candidate], given: Affine, fixed: Tensor, before: float, in_place: bool) -> Candidate | None:
+    """The candidate that is clearly better than where the files put the images, ``before``; None if none is."""
+    stands_out = _stands_out(found)
+    if in_place and not stands_out:
+        found = [candidate for candidate in found if is_near(candidate.affine, given, fixed)]
+    elif before and not _stands_out(found, GAIN):
+        return None
+    best = found[0] if found else Candidate(given, before)
+    clear = stands_out or best.score > before + CHANCE
+    better = clear and _evidence(best.score) > GAIN * _evidence(before)
+    return best if better and distance(best.affine, given, fixed) > LEAST * max(1.0, 1 / given.size) else None
+
+
+def _stands_out(found: list[Candidate], by: float = STANDS_OUT) -> bool:
+    """Whether the best is far above the next."""
+    best, *others = (_evidence(candidate.score) for candidate in found[:2])
+    return best > by * max(others, default=0.0)
+
+
+def _evidence(score: float) -> float:
+    """What is explained for what is not: 0.9 stands as high above 0.8 as 0.2 above 0.1."""
+    return score / max(1 - score, 1e-3)
 
 
 def describe(affine: Affine, given: Affine, fixed: Tensor) -> str:
-    """Turn, size and shift against what the files say, in words."""
-    relative = given.inverse().after(affine)
+    """Turn, size and shift against what the files say, in words; of mirror images, after the mirroring."""
     middle = (np.array(fixed.shape[2:]) - 1) / 2
+    relative, words = given.inverse().after(affine), ""
+    if relative.mirrors:
+        relative = relative.after(Affine(np.diag([1.0, -1.0]), np.array([0.0, 2 * middle[1]])))
+        words = "mirrored left to right, "
     down, right = relative(middle[None])[0] - middle
-    return f"turned {relative.turn}, size x {relative.size:.3f}, shifted ({right:+.1f}, {down:+.1f}) px"
-
-
-def _moved(affine: Affine, given: Affine, fixed: Tensor) -> float:
-    """Mean way of the corners, sides and middle, in units of the diagonal."""
-    height, width = fixed.shape[2:]
-    points = np.array([[y, x] for y in (0, height / 2, height - 1) for x in (0, width / 2, width - 1)])
-    way = given.inverse().after(affine)(points) - points
-    return float(np.linalg.norm(way, axis=1).mean() / math.hypot(height, width))
+    long, short = np.linalg.svd(relative.matrix, compute_uv=False)
+    stretch = f"stretched x {long / short:.2f}, " if long > TOLD * short else ""
+    return f"{words}turned {relative.turn}, size x {relative.size:.3f}, {stretch}shifted ({right:+.1f}, {down:+.1f}) px"
 
 
 def _middle(image: Tensor, *, by_brightness: bool) -> Array:

@@ -135,6 +135,7 @@ def landmark_error(
 def regularity(jacobian: NDArray[Any]) -> dict[str, float]:
     """Folding in % of the pixels (determinant <= 0), and the standard deviation of the log of the determinant.
 
+    Of a map that mirrors, pass the determinant relative to the mirroring, which is its negative.
     For the logarithm, determinants are held at 1e-9 or above.
     """
     log = np.log(np.maximum(jacobian.astype(np.float64), 1e-9))

@@ -31,6 +31,11 @@ class Affine:
         return float(abs(np.linalg.det(self.matrix)) ** 0.5)
 
     @property
+    def mirrors(self) -> bool:
+        """Whether it turns left into right."""
+        return bool(np.linalg.det(self.matrix) < 0)
+
+    @property
     def turn(self) -> str:
         """By how much it turns, in words; as seen with rows downwards."""
         (a, b), (c, d) = self.matrix

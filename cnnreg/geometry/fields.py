@@ -202,6 +202,15 @@ def jacobian_determinant(field: Tensor) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
+def handedness(field: Tensor) -> int:
+    """-1 where the affine map that is nearest to p -> p + field(p), of a field (1, 2, H, W), mirrors; else 1."""
+    step = -(-max(field.shape[2:]) // 256)
+    grid = pixel_grid(field)[:, :, ::step, ::step].double()
+    points, to = (x.flatten(2)[0].T for x in (grid, grid + field[:, :, ::step, ::step]))
+    design = torch.cat([points - points.mean(0), torch.ones_like(points[:, :1])], 1)
+    return -1 if torch.linalg.det(torch.linalg.lstsq(design, to).solution[:2]) < 0 else 1
+
+
 def resize(field: Tensor, size: tuple[int, int]) -> Tensor:
     """The same deformation on a grid of ``size`` (H, W) over the same extent; lengths change to pixels of that grid."""
     if tuple(field.shape[2:]) == tuple(size):

@@ -1,12 +1,15 @@
 """Padding: frames, bars, collimator borders and filled corners, which lie in an image but show nothing.
 
-An image is cut off straight. So flat regions at the rim are padding where what they leave is a rectangle, maybe turned;
-the flat ground around a head or a section, whose outline is information, leaves another shape.
+An image is cut off straight, or seen through an aperture. So flat regions at the rim are padding where what they leave
+is a rectangle, maybe turned, or a circle, a sector, an octagon; the flat ground around a head or a section, whose
+outline is information, leaves another shape.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from cnnreg.images.apertures import aperture
 
 SIDE = 160  # cells along the longer side, at most
 TOLERANCES = 0.025, 0.004  # from the padding's value; the second does not leak into content that is nearly as dark
@@ -21,6 +24,7 @@ STRAIGHT = 2.0  # degrees: what is turned by more has more sides than one; a dar
 LEAST_PADDING, LEAST_CONTENT = 0.01, 0.1  # of the image
 SMALL = 0.1  # of the largest part: what is less, amid padding, is text
 EDGE = 1.0  # pixels that an edge is blurred by
+RIM_CELLS = 2  # of an aperture, which are not sharp
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -48,9 +52,10 @@ def _means(pixels: NDArray[np.floating], step: int) -> Array:
     return np.asarray(sums / (sizes[0][:, None] * sizes[1]), dtype=np.float64)
 
 
-def _search(cells: Array, tolerance: float) -> "_Rectangle | None":
-    """The rectangle that is left by as many flat regions at the rim as leave one."""
-    best, taken, everything = None, np.zeros(cells.shape, bool), np.zeros(cells.shape, bool)
+def _search(cells: Array, tolerance: float) -> "_Rectangle | _Aperture | None":
+    """The rectangle or aperture that is left by as many flat regions at the rim as leave one."""
+    best: _Rectangle | _Aperture | None = None
+    taken, everything = np.zeros(cells.shape, bool), np.zeros(cells.shape, bool)
     for _ in range(VALUES):
         region = _flat_at_rim(cells, everything, tolerance)
         if region is None:
@@ -60,8 +65,9 @@ def _search(cells: Array, tolerance: float) -> "_Rectangle | None":
             continue
         tries = [taken | region, everything]  # a sky at the rim does not spoil the bar beside it
         for padding in tries if tries[0].sum() < everything.sum() else tries[:1]:
-            if rectangle := _rectangle(_without_text(~padding)):
-                best, taken = rectangle, padding
+            left = _without_text(~padding)
+            if found := _rectangle(left) or _aperture(left, cells):
+                best, taken = found, padding
                 break
     return best
 
@@ -118,6 +124,25 @@ class _Rectangle:
         first, last = _spans(rows, cos, sin, self.low + shrink, self.high - shrink)
         mask = (columns >= first[:, None]) & (columns <= last[:, None])
         return mask if 0 < mask.sum() < mask.size else None
+
+
+class _Aperture:
+    """Cells, of any shape."""
+
+    def __init__(self, cells: Mask) -> None:
+        self.cells = ndimage.binary_erosion(cells, iterations=RIM_CELLS, border_value=1)
+
+    def draw(self, size: tuple[int, ...], step: int) -> Mask | None:
+        """On the pixels (H, W); None if that is nothing or all."""
+        rows, columns = (np.minimum(np.arange(n) // step, m - 1) for n, m in zip(size, self.cells.shape, strict=True))
+        mask = self.cells[rows[:, None], columns]
+        return mask if 0 < mask.sum() < mask.size else None
+
+
+def _aperture(shape: Mask, cells: Array) -> _Aperture | None:
+    """What is seen through one; None if the shape is not that of one."""
+    seen = aperture(shape, cells)
+    return None if seen is None else _Aperture(seen)
 
 
 def _rectangle(shape: Mask) -> _Rectangle | None:

@@ -167,7 +167,9 @@ def _initial(
     given, file = given_alignment(fixed, moving), request.transform
     if file is None:
         seen = [_seen(*parts) for parts in zip(inputs, regions, strict=True)]
-        return find_initial(seen[0], seen[1], given, method=config.alignment.init)
+        spacings = fixed.spacing[::-1], moving.spacing[::-1]
+        method, mirror = config.alignment.init, config.alignment.mirror == "auto"
+        return find_initial(seen[0], seen[1], given, method=method, spacings=spacings, mirror=mirror)
     if is_affine(file) or not file.is_file():
         return Initial(read_affine(file, fixed, moving), given, f"from {file.name}")
     field, own = import_field(file, kind=kind_of(file), grid=fixed, moving=moving)

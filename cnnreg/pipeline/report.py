@@ -15,7 +15,7 @@ from cnnreg.engine.initial import Initial
 from cnnreg.evaluation.picture import draw_registration
 from cnnreg.evaluation.tables import summary
 from cnnreg.files import REPORT, claim_results, publishing, sha256
-from cnnreg.geometry.fields import jacobian_determinant, resize, sample
+from cnnreg.geometry.fields import handedness, jacobian_determinant, resize, sample
 from cnnreg.geometry.resampling import shrink, source_points, warp_labels
 from cnnreg.geometry.transformfile import write_affine
 from cnnreg.images.image import Image, suffix_for, write_field, write_image
@@ -142,6 +142,7 @@ def _describe_alignment(initial: Initial, method: str) -> dict[str, Any]:
     """What was done about the initial alignment, and why."""
     told: dict[str, Any] = {"method": method, "how": initial.how}
     if initial.affine_needed:
+        told["mirrored"] = initial.mirrored
         told |= {"file": AFFINE, "convention": "ITK transform of points of the fixed image to the moving image"}
     return told
 
@@ -182,7 +183,7 @@ def picture(result: Registration) -> Any:
     """The nine panels of a result; large images are shrunk first."""
     pair, field, grid = result.pair, result.field, result.pair.fixed.grid
     identity = torch.zeros_like(field)
-    jacobian = shrink(jacobian_determinant(field)[None], DRAWN)
+    jacobian = shrink(handedness(field) * jacobian_determinant(field)[None], DRAWN)
     size = (jacobian.shape[2], jacobian.shape[3])
     outlines = None
     if pair.seg_fixed is not None and pair.seg_moving is not None:

@@ -14,7 +14,7 @@ from cnnreg.evaluation import metrics
 from cnnreg.files import refuse_inputs
 from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.exchange import export_field, import_field, kind_of
-from cnnreg.geometry.fields import jacobian_determinant, pixel_grid, sample
+from cnnreg.geometry.fields import handedness, jacobian_determinant, pixel_grid, sample
 from cnnreg.geometry.resampling import between, invert_field
 from cnnreg.geometry.transformfile import is_affine, read_affine, write_affine
 from cnnreg.images.image import Grid, Image, read_image, write_image
@@ -116,7 +116,7 @@ def jacobian(transform: Transform) -> tuple[Image, dict[str, float]]:
     if isinstance(transform, Affine):
         raise UsageError("the Jacobian of an affine transform is the same everywhere: see 'cnnreg transform info'")
     determinant = jacobian_determinant(transform.field)[0].numpy()
-    summary = metrics.regularity(determinant)
+    summary = metrics.regularity(handedness(transform.field) * determinant)
     summary |= {"smallest": float(determinant.min()), "largest": float(determinant.max())}
     return Image(determinant, transform.grid), summary
 
@@ -140,9 +140,10 @@ def describe(transform: Transform) -> dict[str, Any]:
             "area": f"x {np.linalg.det(transform.matrix):.5g}",
         }
     grid, length = transform.grid, transform.field.norm(dim=1)
-    summary = metrics.regularity(jacobian_determinant(transform.field)[0].numpy())
+    mirrors = handedness(transform.field) < 0
+    summary = metrics.regularity((-1 if mirrors else 1) * jacobian_determinant(transform.field)[0].numpy())
     return {
-        "kind": "displacement field, points of the fixed to the moving image",
+        "kind": f"displacement field, points of the fixed to the moving image{', mirrored' if mirrors else ''}",
         "size": f"{grid.size[1]} x {grid.size[0]} pixels",
         "spacing": f"{grid.spacing[0]:g} x {grid.spacing[1]:g} {grid.unit}",
         "origin": "({:g}, {:g})".format(*grid.origin),

@@ -131,7 +131,8 @@ def test_bar_beside_a_sky():
 
 OUTLINES = {
     "ellipse": lambda y, x: (y / 0.4) ** 2 + (x / 0.3) ** 2 < 1,
-    "circle that touches the frame": lambda y, x: y**2 + x**2 < 0.25,
+    "blunt triangle": lambda y, x: np.hypot(y, x) + 0.05 * np.cos(3 * np.arctan2(y, x)) < 0.42,
+    "two circles": lambda y, x: np.minimum(np.hypot(y, x - 0.18), np.hypot(y, x + 0.18)) < 0.3,
     "triangle": lambda y, x: (y < 0.4) & (y > -0.4 + 2 * np.abs(x)),
     "ring": lambda y, x: np.abs(np.hypot(y, x) - 0.35) < 0.08,
     "cross": lambda y, x: (np.abs(y) < 0.15) | (np.abs(x) < 0.15),

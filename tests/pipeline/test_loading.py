@@ -359,7 +359,7 @@ def test_masks_by_hand_that_do_not_meet_fail_at_once(refused, pair_files, tmp_pa
     searched = []
     monkeypatch.setattr(
         "cnnreg.pipeline.loading.find_initial",
-        lambda _fixed, _moving, given, *, method: searched.append(method) or Initial(given, given, "as it is"),
+        lambda _fixed, _moving, given, *, method, **_: searched.append(method) or Initial(given, given, "as it is"),
     )
     masks = []
     for columns in (slice(0, 20), slice(40, 61)):

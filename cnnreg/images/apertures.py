@@ -1,0 +1,106 @@
+"""Fields of view that are not rectangles: circles, sectors, octagons, which end in arcs and straight lines.
+
+The outline of a head or a section bends as it likes; that of an aperture is explained by a few circles and lines,
+within the width of a cell.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+NEAR = 0.8  # cells: what is this near to an arc or a line belongs to it
+TRIALS = 300  # of three points each
+EXPLAINED, LEAST = 0.94, 0.07  # of the outline: by all arcs and lines, by each of them
+WITH_ARCS = {(1, lines) for lines in range(5)} | {(2, 2), (2, 3)}  # arcs and lines
+POLYGONS = {(0, lines) for lines in range(4, 9)}
+FEWEST = 40  # cells of outline
+LEAST_INSIDE, LEAST_OUTSIDE = 0.25, 0.04  # of the image
+GROUND, ALIKE = 0.3, 0.02  # of what is inside, at most, has the value of what is outside; which is so near
+CONVEX = 0.95  # of the smallest convex shape around, at least
+TEXTURE = 0.02  # standard deviation inside; a plain disc is a thing, not a field of view
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def aperture(left: Mask, cells: Array) -> Mask | None:
+    """What is seen through an aperture, holes included, if cells (H, W) that padding leaves end as one does.
+
+    Where the image itself ends does not count.
+    """
+    shape = ndimage.binary_fill_holes(left)
+    share = float(shape.mean())
+    if not LEAST_INSIDE <= share <= 1 - LEAST_OUTSIDE or not _is_convex(shape):
+        return None
+    if (np.abs(cells[shape] - np.median(cells[~shape])) < ALIKE).mean() > GROUND:
+        return None  # a ring
+    inner = ndimage.binary_erosion(shape, iterations=4)
+    if not inner.any() or cells[inner].std() < TEXTURE:
+        return None
+    points = np.argwhere(shape & ~ndimage.binary_erosion(shape, border_value=1)).astype(float)
+    if len(points) < FEWEST:
+        return None
+    side = max(shape.shape)
+    found = _parts(points, side, arcs=False) in POLYGONS or _parts(points, side) in WITH_ARCS
+    return shape if found else None
+
+
+def _is_convex(shape: Mask) -> bool:
+    rim = np.argwhere(shape & ~ndimage.binary_erosion(shape))
+    corners = (rim[:, None] + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])).reshape(-1, 2)
+    return bool(shape.sum() > CONVEX * ConvexHull(corners).volume)
+
+
+def _parts(points: Array, side: int, *, arcs: bool = True) -> tuple[int, int] | None:
+    """How many arcs and how many lines explain points (N, 2); None if they do not."""
+    counts, total = {3: 0, 2: 0}, len(points)
+    rng = np.random.default_rng(0)
+    while len(points) > (1 - EXPLAINED) * total:
+        near = {degree: _best(points, degree, rng, side) for degree in ((2, 3) if arcs else (2,))}
+        degree = 3 if arcs and near[3].sum() > 1.15 * near[2].sum() else 2  # a line is an arc, too
+        if near[degree].sum() < LEAST * total:
+            return None
+        counts[degree] += 1
+        points = points[~near[degree]]
+    return counts[3], counts[2]
+
+
+def _best(points: Array, degree: int, rng: np.random.Generator, side: int) -> Mask:
+    """Which points (N, 2) lie on the circle (``degree`` 3) or line (2) that most of them lie on."""
+    best = np.zeros(len(points), bool)
+    for _ in range(2):  # the second time from those that were found
+        pool = np.flatnonzero(best) if best.any() else np.arange(len(points))
+        chosen = points[pool[rng.integers(len(pool), size=(TRIALS, degree))]]
+        away = _from_circles(points, chosen, side) if degree == 3 else _from_lines(points, chosen)
+        near = away < NEAR
+        most = int(near.sum(1).argmax())
+        best = near[most] if near[most].sum() > best.sum() else best
+    return best
+
+
+def _from_lines(points: Array, chosen: Array) -> Array:
+    """Distance of points (N, 2) from lines through (K, 2, 2): (K, N)."""
+    along = chosen[:, 1] - chosen[:, 0]
+    length = np.linalg.norm(along, axis=1)
+    normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.maximum(length, 1e-9)[:, None]
+    away = np.abs(points @ normal.T - (chosen[:, 0] * normal).sum(1)).T
+    return np.where(length[:, None] < 3, np.inf, away)
+
+
+def _from_circles(points: Array, chosen: Array, side: int) -> Array:
+    """Distance of points (N, 2) from circles through (K, 3, 2), of a tenth to twice ``side`` in radius: (K, N)."""
+    first = chosen[:, 0]
+    b, c = chosen[:, 1] - first, chosen[:, 2] - first
+    double = 2 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
+    double = np.where(np.abs(double) < 1e-6, np.nan, double)
+    squares = (b**2).sum(1), (c**2).sum(1)
+    middle = (
+        np.stack([c[:, 1] * squares[0] - b[:, 1] * squares[1], b[:, 0] * squares[1] - c[:, 0] * squares[0]], 1)
+        / double[:, None]
+    )
+    radius = np.linalg.norm(middle, axis=1)
+    centre = middle + first
+    away = np.abs(np.linalg.norm(points[None] - centre[:, None], axis=2) - radius[:, None])
+    possible = (radius > side / 10) & (radius < 2 * side)
+    return np.where(possible[:, None], away, np.inf)
