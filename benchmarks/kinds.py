@@ -11,7 +11,8 @@ they belong, in pixels of the fixed image, before and after, and folding. Each t
 SyN with mutual information. Writes OUT.md and OUT.csv.
 
 With ``--border``, both images get white padding, a black frame at the same place or a burnt-in label, or the fixed one
-a collimator's border; compare with ``--tools "cnnreg, 50" "cnnreg, 50, --padding keep"``.
+a collimator's border, or both are seen through a circle, a sector or an octagon; compare
+with ``--tools "cnnreg, 50" "cnnreg, 50, --padding keep"``.
 """
 
 import argparse
@@ -145,6 +146,11 @@ def bordered(pair: Pair, border: str) -> Pair:
         return fixed, moving, points + widths[0], target + widths[1]
     if border == "label":
         return _labelled(fixed), _labelled(moving), points, target
+    if border in {"circle", "sector", "octagon"}:
+        seen = [_aperture(image.shape, border) for image in (fixed, moving)]
+        kept = _at(seen[0], points) & _at(seen[1], target)
+        images = [np.where(s, i, 0).astype(np.float32) for s, i in zip(seen, (fixed, moving), strict=True)]
+        return images[0], images[1], points[kept], target[kept]
     turn = math.radians(7 if border == "collimator" else 0)
 
     def inside(at: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -158,6 +164,23 @@ def bordered(pair: Pair, border: str) -> Pair:
     if border == "black frame":
         moving, kept = np.where(seen[1], moving, 0).astype(np.float32), kept & inside(target, moving)
     return np.where(seen[0], fixed, 0).astype(np.float32), moving, points[kept], target[kept]
+
+
+def _aperture(size: tuple[int, ...], kind: str) -> np.ndarray:
+    """In the middle, as large as fits."""
+    short = min(size)
+    y, x = (np.mgrid[: size[0], : size[1]] - (np.array(size).reshape(2, 1, 1) - 1) / 2) / short
+    if kind == "circle":
+        return np.hypot(y, x) < 0.48
+    if kind == "octagon":
+        return (np.maximum(abs(y), abs(x)) < 0.47) & (abs(y) + abs(x) < 0.66)
+    radius, angle = np.hypot(y + 0.6, x), np.degrees(np.arctan2(x, y + 0.6))
+    return (radius < 1.08) & (radius > 0.25) & (abs(angle) < 33)
+
+
+def _at(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+    rows, columns = np.rint(points).astype(int).T
+    return mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)]
 
 
 def _labelled(image: np.ndarray) -> np.ndarray:
@@ -210,7 +233,7 @@ def ants_syn(fixed: np.ndarray, moving: np.ndarray) -> torch.Tensor:
 
 TOOLS: dict[str, Tool] = {"cnnreg, 50": ours, "elastix, affine + B-spline": elastix, "ANTs, affine + SyN": ants_syn}
 OTHERS: dict[str, Tool] = {"cnnreg, 50, --padding keep": partial(ours, padding="keep")}
-BORDERS = ("white padding", "black frame", "collimator", "label")
+BORDERS = ("white padding", "black frame", "collimator", "label", "circle", "sector", "octagon")
 
 
 def distances(field: torch.Tensor, pair: Pair, growth: float) -> np.ndarray:

@@ -17,7 +17,9 @@ METHODS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
 LEAST = 1.0  # pixels of the coarser image: what moves less than this is left to the field
 GAIN = 1.3  # times the evidence for where the files put the images, and for any other place far away
 STANDS_OUT = 1.6  # times the evidence for the best other place: chance does not do that
+PLAIN, SETTLED = 0.4, 3.0  # a score that stands out, and times the other evidence: there is no need to look on
 CHANCE = 0.03  # what is better by less than this may be so by chance, unless it stands out
+MUCH = 0.12  # what is better by this is so although another place is nearly as good, as of a round thing
 TOLD = 1.25  # stretch that is told
 NOTHING = "there is nothing in the images, or in their masks, by which to align them"
 
@@ -118,26 +120,38 @@ class _Looking:
     def find(self) -> tuple[list[Candidate], bool]:
         """Candidates, best first, each unlike the others; and whether the images about lie on each other."""
         kind = "affine" if self.method == "auto" else self.method
-        found, in_place = self.as_given.near(kind)
-        if self.method == "auto" and (in_place or _stands_out(found)):
-            return found, in_place
-        if self.mirror and not in_place and not _stands_out(found):
-            view = mirrored(self.fixed, self.moving, self.given, self.spacings)
-            found = ranked(found + view.near(kind)[0], self.fixed)
-            if _stands_out(found):
-                return found, in_place
-        found += self.as_given.anywhere(kind)
+        views = [self.as_given]
         if kind == "affine" and (other := stretched(self.fixed, self.moving, self.spacings)):
-            found += other.anywhere(kind)
-        return ranked(found, self.fixed), in_place
+            views.append(other)
+        found, in_place = self.as_given.near(kind)
+        found = self._ranked(found + [c for view in views[1:] for c in view.near(kind)[0]])
+        if self.method == "auto" and (in_place or self._settled(found)):
+            return found, in_place
+        if self.mirror and not in_place:
+            view = mirrored(self.fixed, self.moving, self.given, self.spacings)
+            found = self._ranked(found + view.near(kind)[0])
+            if self._settled(found):
+                return found, in_place
+        found = self._ranked(found + [c for view in views for c in view.anywhere(kind)])
+        if not _stands_out(found, self.given, self.fixed):  # mirror images are rare
+            found = [candidate for candidate in found if candidate.affine.mirrors == self.given.mirrors]
+        return found, in_place
+
+    def _ranked(self, found: list[Candidate]) -> list[Candidate]:
+        return ranked(found, self.fixed)
+
+    def _settled(self, found: list[Candidate]) -> bool:
+        """Whether the best is so good that there is no need to look on."""
+        plain = found[0].score > PLAIN and _stands_out(found, self.given, self.fixed)
+        return plain or _stands_out(found, self.given, self.fixed, SETTLED)
 
 
 def _chosen(found: list[Candidate], given: Affine, fixed: Tensor, before: float, in_place: bool) -> Candidate | None:
     """The candidate that is clearly better than where the files put the images, ``before``; None if none is."""
-    stands_out = _stands_out(found)
+    stands_out = _stands_out(found, given, fixed)
     if in_place and not stands_out:
         found = [candidate for candidate in found if is_near(candidate.affine, given, fixed)]
-    elif before and not _stands_out(found, GAIN):
+    elif before and not _stands_out(found, given, fixed, GAIN) and found[0].score < before + MUCH:
         return None
     best = found[0] if found else Candidate(given, before)
     clear = stands_out or best.score > before + CHANCE
@@ -145,10 +159,14 @@ def _chosen(found: list[Candidate], given: Affine, fixed: Tensor, before: float,
     return best if better and distance(best.affine, given, fixed) > LEAST * max(1.0, 1 / given.size) else None
 
 
-def _stands_out(found: list[Candidate], by: float = STANDS_OUT) -> bool:
-    """Whether the best is far above the next."""
-    best, *others = (_evidence(candidate.score) for candidate in found[:2])
-    return best > by * max(others, default=0.0)
+def _stands_out(found: list[Candidate], given: Affine, fixed: Tensor, by: float = STANDS_OUT) -> bool:
+    """Whether the best is far above the next that is elsewhere; of a body that is nearly symmetrical, not mirrored."""
+    if not found:
+        return False
+    best, usual = found[0].affine, found[0].affine.mirrors == given.mirrors
+    others = [c for c in found[1:] if not is_near(c.affine, best, fixed)]
+    others = [c for c in others if not usual or c.affine.mirrors == given.mirrors]
+    return _evidence(found[0].score) > by * max((_evidence(c.score) for c in others), default=0.0)
 
 
 def _evidence(score: float) -> float:

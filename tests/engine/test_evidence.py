@@ -179,6 +179,17 @@ def test_a_symmetrical_body_in_place_is_not_mirrored():
     assert not result.mirrored
 
 
+def test_a_round_thing_is_turned_rightly():
+    """Half a turn and mirror images fit it nearly as well; the headers do not at all."""
+    y, x = np.mgrid[:220, :260] - np.array([95.0, 110.0]).reshape(2, 1, 1)
+    ring = np.exp(-((np.hypot(y, x * 1.15) - 60) ** 2) / 60)
+    fixed = (0.5 * ring + 0.12 * texture((220, 260)) * (np.hypot(y, x) < 80)).astype(np.float32)
+    moving, truth = turned(fixed, 130, 0.8, (20, -12), (220, 250))
+    result = found(fixed, moving)
+    assert not result.mirrored
+    assert error(result.affine, truth, fixed.shape) < 1.5
+
+
 def test_folding_of_a_mirroring_map_is_relative_to_it(cli, tmp_path):
     """The whole way, and the stored field tells it again."""
     fixed = texture((130, 160))
