@@ -9,6 +9,7 @@ import typer
 
 from cnnreg import defaults
 from cnnreg.cli import console, options, settings
+from cnnreg.cli.plan import Options, plan
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,62 +85,14 @@ def register(
 
     Writes warped.<ext>, field.mha, report.json and report.png.
     """
-    settings.both_or_neither(seg_fixed, seg_moving, "--seg-fixed and --seg-moving")
-    settings.both_or_neither(points_fixed, points_moving, "--points-fixed and --points-moving")
+    setup, request = plan(Options.of(locals()))
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other")
-    if field_type not in {"float32", "float64"}:
-        raise UsageError(f"--field-type must be float32 or float64, got {field_type!r}")
-    if label_threshold is not None and not seg_fixed:
-        raise UsageError("--label-threshold has no effect without label maps")
-    points = (points_fixed, points_moving) if points_fixed and points_moving else None
-    if not points and (physical or landmark_weight):
-        raise UsageError(f"{'--physical' if physical else '--landmark-weight'} has no effect without landmarks")
-    method, transform = settings.initial(init)
-    changes = settings.merged(
-        method,
-        settings.similarity(similarity),
-        settings.section("adaptation", steps=adapt),
-        settings.padding(padding),
-        settings.section("alignment", mirror="never" if no_mirror else None),
-        settings.section("refinement", landmarks=landmark_weight, max_size=max_size),
-    )
-    from cnnreg.files import stem
-
-    folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
-    setup = settings.make_setup(
-        preset=preset,
-        parameters=parameters,
-        model=model,
-        device=device,
-        seed=seed,
-        threads=threads,
-        changes=changes,
-        percentiles=settings.numbers(percentiles, "--percentiles", rising=True),
-    )
-    steps = setup.config.adaptation.steps
-    if landmark_weight and (not steps or setup.config.adaptation.target == "weights"):
-        raise UsageError("--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper")
-    from cnnreg.files import REPORT
+    from cnnreg.files import REPORT, stem
     from cnnreg.interface.registration import Registrar
-    from cnnreg.pipeline.loading import Request
     from cnnreg.pipeline.report import claim_folder
 
-    request = Request(
-        fixed,
-        moving,
-        (seg_fixed, seg_moving),
-        points,
-        physical,
-        masks=(fixed_mask, moving_mask),
-        transform=transform,
-        slice_index=slice_index,
-        moving_slice=moving_slice,
-        label_threshold=label_threshold,
-        spacings=settings.two(spacing, moving_spacing, "--spacing"),
-        windows=settings.two(window, moving_window, "--window", rising=True),
-    )
-
+    folder, steps = out or Path(f"{stem(moving)}_to_{stem(fixed)}"), setup.config.adaptation.steps
     claim_folder(folder, overwrite=overwrite, inputs=request.paths)
     registrar = Registrar.of(setup)
 
