@@ -6,8 +6,8 @@ within the width of a cell.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import ConvexHull
+
+from cnnreg.images.morphology import filled, hull_area, shrunk
 
 NEAR = 0.8  # cells: what is this near to an arc or a line belongs to it
 TRIALS = 300  # of three points each
@@ -29,16 +29,16 @@ def aperture(left: Mask, cells: Array) -> Mask | None:
 
     Where the image itself ends does not count.
     """
-    shape = ndimage.binary_fill_holes(left)
+    shape = filled(left)
     share = float(shape.mean())
     if not LEAST_INSIDE <= share <= 1 - LEAST_OUTSIDE or not _is_convex(shape):
         return None
     if (np.abs(cells[shape] - np.median(cells[~shape])) < ALIKE).mean() > GROUND:
         return None  # a ring
-    inner = ndimage.binary_erosion(shape, iterations=4)
+    inner = shrunk(shape, 4)
     if not inner.any() or cells[inner].std() < TEXTURE:
         return None
-    points = np.argwhere(shape & ~ndimage.binary_erosion(shape, border_value=1)).astype(float)
+    points = np.argwhere(shape & ~shrunk(shape, outside=True)).astype(float)
     if len(points) < FEWEST:
         return None
     side = max(shape.shape)
@@ -47,9 +47,7 @@ def aperture(left: Mask, cells: Array) -> Mask | None:
 
 
 def _is_convex(shape: Mask) -> bool:
-    rim = np.argwhere(shape & ~ndimage.binary_erosion(shape))
-    corners = (rim[:, None] + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])).reshape(-1, 2)
-    return bool(shape.sum() > CONVEX * ConvexHull(corners).volume)
+    return bool(shape.sum() > CONVEX * hull_area(shape))
 
 
 def _parts(points: Array, side: int, *, arcs: bool = True) -> tuple[int, int] | None:

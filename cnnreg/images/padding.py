@@ -7,9 +7,9 @@ outline is information, leaves another shape.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cnnreg.images.apertures import aperture
+from cnnreg.images.morphology import grown, is_thick, parts, shrunk
 
 SIDE = 160  # cells along the longer side, at most
 TOLERANCES = 0.025, 0.004  # from the padding's value; the second does not leak into content that is nearly as dark
@@ -84,7 +84,7 @@ def _flat_at_rim(cells: Array, known: Mask, tolerance: float) -> Mask | None:
     if last[first] - first < RIM * rim.sum():
         return None
     value = np.median(values[first : last[first]])
-    labels, count = ndimage.label((np.abs(cells - value) <= tolerance) & ~known)
+    labels, count = parts((np.abs(cells - value) <= tolerance) & ~known)
     at_rim = np.zeros(count + 1, bool)
     at_rim[labels[rim]] = True
     at_rim[0] = False
@@ -96,15 +96,15 @@ def _has_edge(cells: Array, region: Mask, tolerance: float) -> bool:
     value = np.median(cells[region])
     if np.abs(cells[region] - value).mean() > FLAT * tolerance:
         return False
-    near = ndimage.binary_dilation(region, iterations=2)
-    around = ndimage.binary_dilation(near) & ~near
-    thick = ndimage.binary_erosion(region, np.ones((3, 3), bool)).any()
-    return bool(around.any()) and float(np.median(np.abs(cells[around] - value))) > (STEP if thick else THIN_STEP)
+    near = grown(region, 2)
+    around = grown(near) & ~near
+    least = STEP if is_thick(region) else THIN_STEP
+    return bool(around.any()) and float(np.median(np.abs(cells[around] - value))) > least
 
 
 def _without_text(left: Mask) -> Mask:
     """Only the large parts of what the padding leaves."""
-    labels, count = ndimage.label(left)
+    labels, count = parts(left)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
     return (sizes > SMALL * sizes.max())[labels]
@@ -130,7 +130,7 @@ class _Aperture:
     """Cells, of any shape."""
 
     def __init__(self, cells: Mask) -> None:
-        self.cells = ndimage.binary_erosion(cells, iterations=RIM_CELLS, border_value=1)
+        self.cells = shrunk(cells, RIM_CELLS, outside=True)
 
     def draw(self, size: tuple[int, ...], step: int) -> Mask | None:
         """On the pixels (H, W); None if that is nothing or all."""

@@ -6,13 +6,11 @@ A name is looked for in the user's cache, then among the models that ship with c
 import dataclasses
 import errno
 import hashlib
-import http.client
 import json
 import os
 import re
 import shutil
 import tempfile
-import urllib.request
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -223,6 +221,9 @@ def pull(name: str, *, source: str | None = None, offline: bool = False, overwri
 
 
 def _download(base: str, target: Path) -> None:
+    import http.client  # here, as these take long to import
+    import urllib.request
+
     for file in (CARD, WEIGHTS):
         try:
             with urllib.request.urlopen(base + file, timeout=30) as response, (target / file).open("wb") as out:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cnnreg.errors import ImageError
 from cnnreg.images.image import Grid, Image, luminance, read_image
@@ -110,6 +109,8 @@ def _check_edges(values: NDArray[Any], path: Path) -> None:
     between = labels[(labels != 0) & (labels != labels[-1])]
     if len(between) < BLURRED or values.min() < 0:
         return
+    from scipy import ndimage  # here, as it takes long to import
+
     alike = ndimage.minimum_filter(values, 3) == ndimage.maximum_filter(values, 3)
     thick = np.intersect1d(between, np.unique(values[alike]))
     if len(thick) <= (1 - THIN) * len(between) and (alike & (values == labels[-1])).any():
