@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options, settings
+from cnnreg.cli import console, options, progress, settings
 
 OptionalFile = Path | None
 
@@ -36,27 +36,27 @@ def csub(
 
     Writes mirror.<ext>, difference.mha, field.mha, report.json and report.png.
     """
-    from cnnreg.files import claim_results, stem
+    with progress.display(quiet=quiet, iterations=adapt) as shown:
+        from cnnreg.files import claim_results, stem
+        from cnnreg.pipeline.subtraction import RESULTS, subtract, write_subtraction
+        from cnnreg.watching import Watcher
 
-    folder = out or Path(f"{stem(image)}_csub")
-    setup = settings.make_setup(
-        preset=preset,
-        parameters=parameters,
-        model=model,
-        device=device,
-        seed=seed,
-        threads=threads,
-        changes={"adaptation": {"steps": adapt}},
-    )
-    from cnnreg.evaluation.tables import rows
-    from cnnreg.pipeline.subtraction import RESULTS, subtract, write_subtraction
-
-    claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (image, seg) if p])
-    with console.energy_display(adapt, quiet=quiet) as on_step:
-        result = subtract(image, setup, seg=seg, on_step=on_step)
-    written = write_subtraction(result, image, folder, command=sys.argv, overwrite=overwrite)
+        folder = out or Path(f"{stem(image)}_csub")
+        setup = settings.make_setup(
+            preset=preset,
+            parameters=parameters,
+            model=model,
+            device=device,
+            seed=seed,
+            threads=threads,
+            changes={"adaptation": {"steps": adapt}},
+        )
+        claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (image, seg) if p])
+        result = subtract(image, setup, seg=seg, watcher=Watcher(shown.stage, shown.step))
+        shown.stage("write")
+        written = write_subtraction(result, image, folder, command=sys.argv, overwrite=overwrite)
     if not quiet:
-        console.print_table(f"{image.name} minus its mirror image", list(result.measures), rows(result.measures))
+        console.print_measures(f"{image.name} minus its mirror image", result.measures)
         for path in written:
             console.say(f"wrote {path}")
 
@@ -87,13 +87,15 @@ def strain(
     strain. Writes strain.mha (radial, circumferential, shear), strain.csv (means by segment), strain.png and
     strain.json.
     """
-    from cnnreg.files import claim_results, stem
-    from cnnreg.pipeline.strain import RESULTS, StrainRequest, measure_strain
+    with progress.display(quiet=quiet) as shown:
+        from cnnreg.files import claim_results, stem
+        from cnnreg.pipeline.strain import RESULTS, StrainRequest, measure_strain
 
-    folder = out or Path(f"{stem(field)}_strain")
-    claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (field, seg, image) if p])
-    request = StrainRequest(field, seg, image, label, wall, segments, start)
-    found = measure_strain(request, folder, overwrite=overwrite)
+        folder = out or Path(f"{stem(field)}_strain")
+        claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (field, seg, image) if p])
+        request = StrainRequest(field, seg, image, label, wall, segments, start)
+        shown.stage("measuring the strain")
+        found = measure_strain(request, folder, overwrite=overwrite)
     if not quiet:
         columns = ["from", "to", "pixels", "radial", "circumferential", "shear"]
         rows = [

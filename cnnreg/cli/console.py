@@ -1,13 +1,11 @@
 """Talking to people: results on standard output; progress and errors on standard error, and only to terminals."""
 
 import os
+import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from cnnreg.watching import unwatched
 
 
 def plain(text: str) -> str:
@@ -58,101 +56,29 @@ def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[s
     console.print(table)
 
 
-@contextmanager
-def progress(title: str, total: float, *, quiet: bool, count: bool = True) -> Iterator[Callable[..., None]]:
-    """A bar on standard error while the block runs; call the result with ``advance=`` or ``note=``.
-
-    Off where standard error is no terminal, and with ``quiet``. ``count`` shows how many are done, of how many.
-    """
-    if quiet or not sys.stderr.isatty() or total <= 0:
-        yield _silent
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn() if count else TaskProgressColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, note="")
-
-        def update(*, advance: float = 1, note: str | None = None) -> None:
-            fields: dict[str, Any] = {} if note is None else {"note": note}
-            bar.update(task, advance=advance, **fields)
-
-        yield update
-
-
-def progress_line(text: str) -> None:
-    """What stands for a bar in the log of a job."""
+def log(text: str) -> None:
+    """What stands for progress in the log of a job."""
     print(plain(text), file=sys.stderr)
 
 
-def _silent(*, advance: float = 1, note: str | None = None) -> None:
-    del advance, note
+def print_measures(title: str, states: Mapping[str, Mapping[str, Any]], *, unreliable: Iterable[str] = ()) -> None:
+    """A table of the measures of every state, with what is better, and the best marked.
+
+    ``unreliable`` are those that are no guide for this pair.
+    """
+    from cnnreg.evaluation.tables import rows
+
+    table, marked, no_guide = [], False, set(unreliable)
+    for row in rows(states):
+        best = set() if row.title in no_guide else row.best
+        marked = marked or bool(best)
+        cells = [cell + ("*" if number in best else " ") for number, cell in enumerate(row.cells)]
+        table.append((row.title, ["no guide" if row.title in no_guide else row.better, *cells]))
+    print_table(title, ["better", *(f"{state} " for state in states)], table)
+    if marked:
+        say("* the best of its row")
 
 
-def tracker(*, quiet: bool) -> Any:
-    """A ``track(items, title, total)`` that shows a bar."""
-
-    def track(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
-        with progress(title, total, quiet=quiet) as update:
-            for item in items:
-                yield item
-                update()
-
-    return track
-
-
-@contextmanager
-def energy_display(steps: int, *, quiet: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """Shows (step, terms of the energy) of a one-shot adaptation as a bar."""
-    with progress("adapting", steps, quiet=quiet) as update:
-        yield lambda step, terms: update(
-            advance=int(step > 0), note=f"energy {terms['total']:.5f}" if "total" in terms else None
-        )
-
-
-@contextmanager
-def training_display(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """Shows (step, steps, note): a bar on a terminal, a line every tenth of the way elsewhere."""
-    if quiet:
-        yield unwatched
-        return
-    if not sys.stderr.isatty():
-
-        def line(step: int, steps: int, note: str) -> None:
-            if step % max(steps // 10, 1) == 0 or step == steps:
-                print(f"step {step} of {steps}: {note}", file=sys.stderr)
-
-        yield line
-        return
-    bars: list[
-        tuple[Any, Callable[..., None]]
-    ] = []  # opened at the first step, when reading has taken its own bar away
-    reached = 0
-
-    def show(step: int, steps: int, note: str) -> None:
-        nonlocal reached
-        if not bars:
-            bar = progress("training", steps, quiet=False)
-            bars.append((bar, bar.__enter__()))
-        bars[0][1](advance=step - reached, note=note)
-        reached = step
-
-    try:
-        yield show
-    finally:
-        for bar, _ in bars:
-            bar.__exit__(None, None, None)
+def next_command(*words: object, why: str = "") -> None:
+    """A command to try next, as it can be typed."""
+    say(f"next: {shlex.join(map(str, words))}{f'  ({why})' if why else ''}")

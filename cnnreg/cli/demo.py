@@ -1,11 +1,12 @@
 """``cnnreg demo``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cnnreg.cli import console, options
+from cnnreg.cli import console, options, progress
 from cnnreg.cli.register import register
 
 
@@ -17,24 +18,38 @@ def demo(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Make a pair of images whose deformation is known, register it, and compare the result with the truth."""
-    from cnnreg.pairs.demo import write_demo
-    from cnnreg.pipeline.report import claim_folder
+    result = out / "result"
+    with progress.display(quiet=False) as shown:
+        from cnnreg.pairs.demo import write_demo
+        from cnnreg.pipeline.report import claim_folder
 
-    claim_folder(out / "result", overwrite=overwrite)
-    write_demo(out, overwrite=overwrite)
-    console.say(
-        f"cnnreg register {out}/fixed.png {out}/moving.png --adapt {adapt} -o {out}/result"
-        f" --seg-fixed {out}/seg_fixed.png --seg-moving {out}/seg_moving.png"
-        f" --points-fixed {out}/points_fixed.csv --points-moving {out}/points_moving.csv\n"
-    )
+        claim_folder(result, overwrite=overwrite)
+        shown.stage("making the images")
+        write_demo(out, overwrite=overwrite)
+    fixed, moving = out / "fixed.png", out / "moving.png"
+    segs = out / "seg_fixed.png", out / "seg_moving.png"
+    points = out / "points_fixed.csv", out / "points_moving.csv"
+    words = ["cnnreg", "register", fixed, moving, "--adapt", adapt, "-o", result]
+    words += [
+        "--seg-fixed",
+        segs[0],
+        "--seg-moving",
+        segs[1],
+        "--points-fixed",
+        points[0],
+        "--points-moving",
+        points[1],
+    ]
+    words += ["--overwrite"] if overwrite else []
+    console.say(f"{shlex.join(map(str, words))}\n")
     register(
-        out / "fixed.png",
-        out / "moving.png",
-        out=out / "result",
+        fixed,
+        moving,
+        out=result,
         adapt=adapt,
-        seg_fixed=out / "seg_fixed.png",
-        seg_moving=out / "seg_moving.png",
-        points_fixed=out / "points_fixed.csv",
-        points_moving=out / "points_moving.csv",
+        seg_fixed=segs[0],
+        seg_moving=segs[1],
+        points_fixed=points[0],
+        points_moving=points[1],
         overwrite=overwrite,
     )

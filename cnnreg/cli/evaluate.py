@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cnnreg.cli import console, options, settings
+from cnnreg.cli import console, options, progress, settings
 from cnnreg.errors import UsageError
 
 OptionalFile = Path | None
@@ -36,29 +36,31 @@ def evaluate(
     MAD and NCC of the images; DSC, CMD and HD95 of the label maps; landmark error; folding and SD of log Jacobian of
     the field. Distances are in pixels of the fixed image (landmarks: of the moving one), and in mm where known.
     """
-    from cnnreg.evaluation.tables import append_csv, flatten, rows
-    from cnnreg.files import refuse_inputs
-    from cnnreg.pipeline.scoring import Picks, ScoringRequest
-    from cnnreg.pipeline.scoring import evaluate as run
-
-    request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
     if physical and not points_fixed:
         raise UsageError("--physical has no effect without landmarks")
-    if table:
-        refuse_inputs([table], request.files.values())
-    states = run(
-        request,
-        picks=Picks(slice_index, moving_slice, label_threshold),
-        spacing=settings.numbers(spacing, "--spacing"),
-        physical=physical,
-    )
+    with progress.display(quiet=as_json) as shown:
+        from cnnreg.evaluation.tables import append_csv, flatten
+        from cnnreg.files import refuse_inputs
+        from cnnreg.pipeline.scoring import Picks, ScoringRequest
+        from cnnreg.pipeline.scoring import evaluate as run
+
+        request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
+        if table:
+            refuse_inputs([table], request.files.values())
+        shown.stage("measure")
+        states = run(
+            request,
+            picks=Picks(slice_index, moving_slice, label_threshold),
+            spacing=settings.numbers(spacing, "--spacing"),
+            physical=physical,
+        )
     inputs = {name: str(path) for name, path in vars(request).items() if path}
     if table:
         append_csv(table, inputs | flatten(states))
     if as_json:
         console.say(json.dumps({"schema_version": 1, "inputs": inputs, "metrics": states}, indent=2))
     else:
-        console.print_table("", list(states), rows(states))
+        console.print_measures("", states)
 
 
 def apply(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options, settings
+from cnnreg.cli import console, options, progress, settings
 from cnnreg.cli.plan import Options, plan
 from cnnreg.errors import UsageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cnnreg.pipeline.forecast import Forecast
     from cnnreg.pipeline.registration import Registration
 
+MISLED = "MAE (MAD)", "NCC"  # measures that say nothing where contrasts differ
 FOLDED = 1.0  # per cent of the pixels, from which on it is said in words
 
 
@@ -85,26 +86,32 @@ def register(
 
     Writes warped.<ext>, field.mha, report.json and report.png.
     """
-    setup, request = plan(Options.of(locals()))
+    wanted = Options.of(locals())
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other")
-    from cnnreg.files import REPORT, stem
-    from cnnreg.interface.registration import Registrar
-    from cnnreg.pipeline.report import claim_folder
+    with progress.display(quiet=quiet or as_json) as shown:
+        setup, request = plan(wanted)
+        from cnnreg.files import REPORT, stem
+        from cnnreg.interface.registration import Registrar
+        from cnnreg.pipeline.report import claim_folder
+        from cnnreg.watching import Watcher
 
-    folder, steps = out or Path(f"{stem(moving)}_to_{stem(fixed)}"), setup.config.adaptation.steps
-    claim_folder(folder, overwrite=overwrite, inputs=request.paths)
-    registrar = Registrar.of(setup)
+        folder = out or Path(f"{stem(moving)}_to_{stem(fixed)}")
+        claim_folder(folder, overwrite=overwrite, inputs=request.paths)
+        shown.iterations = setup.config.adaptation.steps
+        shown.stage("model")
+        registrar = Registrar.of(setup)
 
-    def foretell(forecast: "Forecast") -> None:
-        if forecast.notable and not quiet:
-            console.note(str(forecast))
+        def foretell(forecast: "Forecast") -> None:
+            if forecast.notable and not quiet:
+                console.note(str(forecast))
 
-    with console.energy_display(steps, quiet=quiet or as_json) as on_step:
-        registration = registrar.run(request, inverse=inverse, on_forecast=foretell, on_step=on_step)
-    written = registration.save(
-        folder, overwrite=overwrite, command=sys.argv, single=field_type == "float32", drawn=not no_picture
-    )
+        watcher = Watcher(shown.stage, shown.step, foretell)
+        registration = registrar.run(request, inverse=inverse, watcher=watcher)
+        shown.stage("write")
+        written = registration.save(
+            folder, overwrite=overwrite, command=sys.argv, single=field_type == "float32", drawn=not no_picture
+        )
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
     elif not quiet:
@@ -141,43 +148,55 @@ def adapt(
         raise UsageError("give either FIXED and MOVING, or --pairs with a table")
     if out is None:
         raise UsageError("give the folder of the adapted model with -o")
-    changes = {} if steps is None else {"adaptation": {"steps": steps}}
-    setup = settings.make_setup(
-        preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
-    )
-    total = setup.config.adaptation.steps
-    if total == 0:
-        raise UsageError("the preset has no one-shot steps: give their number with --steps N")
-    from cnnreg.learning.modelfolder import claim_model_folder
-    from cnnreg.pairs.dataset import PairFiles, read_pairs
-    from cnnreg.pipeline.tuning import adapt_model
+    with progress.display(quiet=quiet) as shown:
+        setup = settings.make_setup(
+            preset=preset,
+            parameters=parameters,
+            model=model,
+            device=device,
+            seed=seed,
+            threads=threads,
+            changes=settings.section("adaptation", steps=steps),
+        )
+        shown.iterations = total = setup.config.adaptation.steps
+        if total == 0:
+            raise UsageError("the preset has no iterations: give their number with --iterations N")
+        from cnnreg.learning.modelfolder import claim_model_folder
+        from cnnreg.pairs.dataset import PairFiles, read_pairs
+        from cnnreg.pipeline.tuning import adapt_model
+        from cnnreg.watching import Watcher
 
-    claim_model_folder(out, overwrite=overwrite, start=model)
-    files = read_pairs(pairs) if pairs else [PairFiles(fixed, moving)]  # type: ignore[arg-type]
-    with console.energy_display(total, quiet=quiet) as on_step:
-        adapted = adapt_model(files, setup, slice_index=slice_index, on_step=on_step)
-    adapted.save(out, overwrite=overwrite)
+        claim_model_folder(out, overwrite=overwrite, start=model)
+        files = read_pairs(pairs) if pairs else [PairFiles(fixed, moving)]  # type: ignore[arg-type]
+        adapted = adapt_model(files, setup, slice_index=slice_index, watcher=Watcher(shown.stage, shown.step))
+        shown.stage("write")
+        adapted.save(out, overwrite=overwrite)
     if not quiet:
         before, after = (adapted.history[i]["total"] for i in (0, adapted.best_step))
-        console.say(f"energy {before:.5f} -> {after:.5f} at step {adapted.best_step} of {total}")
-        console.say(f"wrote {out}; use it with --model {out}")
+        console.say(f"cost {before:.5f} -> {after:.5f} (lower is better), best after {adapted.best_step} of {total}")
+        console.say(f"wrote {shlex.quote(str(out))}")
+        console.next_command("cnnreg", "register", "FIXED", "MOVING", "--model", out)
 
 
 def _show(result: "Registration", written: list[Path]) -> None:
     """The table of a registration, what may surprise, and the files."""
-    from cnnreg.evaluation.tables import rows
     from cnnreg.pipeline.report import FIELD, PICTURE, how
 
     fixed, moving = (Path(name).name for name in result.request.names)
     title = f"{moving} registered to {fixed}\nmodel {result.model.card.name}, {how(result)}, {result.device}"
-    console.print_table(title, list(result.measures), rows(result.measures))
-    console.say(f"initial alignment: {result.initial.how}")
+    console.print_measures(title, result.measures, unreliable=MISLED if _contrasts_differ(result) else ())
+    console.say(f"initial transform: {result.initial.how}")
     for note in _notes(result):
         console.say(note)
     folder, names = written[0].parent, sorted((path.name for path in written), key=lambda name: name != PICTURE)
     console.say(f"wrote {', '.join(names)} to {shlex.quote(str(folder))}")
-    field = shlex.quote(str(folder / FIELD))
-    console.say(f"next: cnnreg apply {field} OTHER_IMAGE  (--label for label maps, --points for landmarks)")
+    apply = "cnnreg", "apply", folder / FIELD, "OTHER_IMAGE"
+    console.next_command(*apply, why="--label for label maps, --points for landmarks")
+
+
+def _contrasts_differ(result: "Registration") -> bool:
+    """Whether the metric is one for images of unlike contrast."""
+    return bool(result.one_shot) and result.one_shot.similarity in {"mind", "mi"}  # type: ignore[union-attr]
 
 
 def _notes(result: "Registration") -> list[str]:
@@ -192,8 +211,8 @@ def _notes(result: "Registration") -> list[str]:
             f"note: the field folds: {folded:.1f} % of the pixels have a Jacobian determinant of 0 or less, which no "
             f"real deformation has; do not rely on it there"
         )
-    if result.one_shot and result.one_shot.similarity in {"mind", "mi"}:
-        notes.append("note: the contrasts of the images differ, so MAD and NCC are no guide to this pair; NMI is")
+    if _contrasts_differ(result):
+        notes.append("note: the contrasts of the images differ, so MAE and NCC are no guide to this pair; NMI is")
     if any(result.pair.padding):
         shares = " and ".join(f"{100 * share:.0f} %" for share in result.pair.padding)
         notes.append(f"note: padding left out of the comparison, {shares} of the fixed and of the moving image")

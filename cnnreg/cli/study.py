@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options
+from cnnreg.cli import console, options, progress
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,61 +60,60 @@ def study(
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
-    from cnnreg.study.conduct import StudyRequest, conduct
-
     models = {role: name for role, name in (("source", source_model), ("target", target_model)) if name}
-    request = StudyRequest(
-        source,
-        target,
-        out,
-        models,
-        rows,
-        limit,
-        long_limit,
-        jobs,
-        train_steps,
-        convergence,
-        resume,
-        overwrite,
-        device,
-        threads,
-        seed,
-        shlex.join(["cnnreg", *sys.argv[1:]]),
-    )
-    written = conduct(request, Display(quiet=quiet))
+    with progress.display(quiet=quiet) as shown:
+        from cnnreg.study.conduct import StudyRequest, conduct
+
+        request = StudyRequest(
+            source,
+            target,
+            out,
+            models,
+            rows,
+            limit,
+            long_limit,
+            jobs,
+            train_steps,
+            convergence,
+            resume,
+            overwrite,
+            device,
+            threads,
+            seed,
+            shlex.join(["cnnreg", *sys.argv[1:]]),
+        )
+        written = conduct(request, Display(shown, quiet=quiet))
     if not quiet:
         for path in written:
             console.say(f"wrote {path}")
 
 
 class Display:
-    """Bars on a terminal; elsewhere a line for every tenth."""
+    """Where a study is, on a terminal; elsewhere a line for every tenth."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self.quiet = quiet
+    def __init__(self, shown: progress.Display, *, quiet: bool) -> None:
+        self.shown, self.quiet = shown, quiet
 
     @contextmanager
     def training(self, role: str) -> Iterator[Callable[["Progress"], None]]:
         """Watches one training."""
-        with console.training_display(quiet=self.quiet) as show:
-            yield lambda p: show(
-                p.step, p.steps, f"{role} model, loss {p.loss:.4f}, {p.images_per_second:.0f} images/s"
-            )
+        show = progress.training(self.shown, quiet=self.quiet, title=f"training the {role} model")
+        yield lambda p: show(p.step, p.steps, f"loss {p.loss:.4f}, {p.images_per_second:.0f} images/s")
 
     @contextmanager
     def stage(self, title: str, total: float) -> Iterator[Callable[[float, str], None]]:
         """Watches a stage whose work adds up to ``total``."""
         done, told, start = 0.0, 0, time.monotonic()
-        with console.progress(title, total, quiet=self.quiet, count=False) as update:
+        self.shown.stage(title, total, count=False)
 
-            def advance(amount: float, note: str) -> None:
-                nonlocal done, told
-                done += amount
-                update(advance=amount, note=note)
-                tenths = int(10 * done / total + 1e-9)
-                if not self.quiet and not sys.stderr.isatty() and tenths > told:
-                    told = tenths
-                    left = (time.monotonic() - start) * (total / done - 1) / 60
-                    console.progress_line(f"{title}: {10 * tenths} %, about {left:.0f} min left")
+        def advance(amount: float, note: str) -> None:
+            nonlocal done, told
+            done += amount
+            self.shown.at(done, note)
+            tenths = int(10 * done / total + 1e-9)
+            if not self.quiet and not sys.stderr.isatty() and tenths > told:
+                told = tenths
+                left = (time.monotonic() - start) * (total / done - 1) / 60
+                console.log(f"{title}: {10 * tenths} %, about {left:.0f} min left")
 
-            yield advance
+        yield advance

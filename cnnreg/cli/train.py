@@ -1,12 +1,13 @@
 """``cnnreg train``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options, settings
+from cnnreg.cli import console, options, progress, settings
 from cnnreg.errors import UsageError
 
 
@@ -49,22 +50,29 @@ def train(
         raise UsageError("--steps and --epochs exclude each other")
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
-    changes = {} if steps is None else {"training": {"steps": steps}}
-    setup = settings.make_setup(
-        preset=preset, parameters=parameters, model=model, device=device, seed=seed, threads=threads, changes=changes
-    )
-    from cnnreg.learning.training import Progress
-    from cnnreg.pipeline.pretraining import TrainingRequest, train_model
+    with progress.display(quiet=quiet) as shown:
+        from cnnreg.learning.training import Progress
+        from cnnreg.pipeline.pretraining import TrainingRequest, train_model
 
-    request = TrainingRequest(table, out, validation, mirror, epochs, resume, overwrite, description, license)
-    with console.training_display(quiet=quiet) as show:
+        setup = settings.make_setup(
+            preset=preset,
+            parameters=parameters,
+            model=model,
+            device=device,
+            seed=seed,
+            threads=threads,
+            changes=settings.section("training", steps=steps),
+        )
+        request = TrainingRequest(table, out, validation, mirror, epochs, resume, overwrite, description, license)
+        show = progress.training(shown, quiet=quiet)
 
-        def on_step(progress: Progress) -> None:
-            show(progress.step, progress.steps, f"loss {progress.loss:.4f}, {progress.images_per_second:.0f} images/s")
+        def on_step(now: Progress) -> None:
+            show(now.step, now.steps, f"loss {now.loss:.4f}, {now.images_per_second:.0f} images/s")
 
-        card = train_model(request, setup, track=console.tracker(quiet=quiet), on_step=on_step)
+        card = train_model(request, setup, track=shown.track, on_step=on_step)
     if not quiet:
         scores = card.metrics.get("validation", {})
         for name, value in scores.items():
             console.say(f"validation {name} {value:.4f}")
-        console.say(f"wrote {out}; use it with --model {out}")
+        console.say(f"wrote {shlex.quote(str(out))}")
+        console.next_command("cnnreg", "register", "FIXED", "MOVING", "--model", out)

@@ -11,6 +11,7 @@ from cnnreg.engine.alignment import Candidate, distance, ranked
 from cnnreg.engine.views import Spacing, View, as_given, is_near, mirrored, stretched
 from cnnreg.errors import ImageError
 from cnnreg.geometry.affine import Affine, Array, Displacement
+from cnnreg.geometry.decomposition import decompose
 from cnnreg.images.image import Grid, index_map
 
 METHODS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
@@ -20,7 +21,6 @@ STANDS_OUT = 1.6  # times the evidence for the best other place: chance does not
 PLAIN, SETTLED = 0.4, 3.0  # a score that stands out, and times the other evidence: there is no need to look on
 CHANCE = 0.03  # what is better by less than this may be so by chance, unless it stands out
 MUCH = 0.12  # what is better by this is so although another place is nearly as good, as of a round thing
-TOLD = 1.25  # stretch that is told
 NOTHING = "there is nothing in the images, or in their masks, by which to align them"
 
 
@@ -80,26 +80,28 @@ def find_initial(
         ImageError: if the images show nothing, and the method is "rigid", "similarity" or "affine".
     """
     if method == "none":
-        return Initial(given, given, "as the files say")
+        return Initial(given, given, "identity (header geometry kept)")
     if method in {"center", "moments"}:
         middles = [_middle(image, by_brightness=method == "moments") for image in (fixed, moving)]
         shifted = Affine(given.matrix, middles[1] - given.matrix @ middles[0])
-        return Initial(shifted, given, f"{'middles' if method == 'center' else 'centres of brightness'} of the images")
+        return Initial(shifted, given, f"{'geometric centres' if method == 'center' else 'centres of mass'} aligned")
     looking = _Looking(fixed, moving, given, spacings, method, mirror)
     found, in_place = looking.find()
     if method != "auto":
         if not found[0].score:
             raise ImageError(NOTHING)
-        return Initial(found[0].affine, given, f"{method} search: {describe(found[0].affine, given, fixed)}")
+        return Initial(
+            found[0].affine, given, f"{method} search: {describe(found[0].affine, given, fixed, spacings[0])}"
+        )
     before = looking.as_given.score(given)
     best = _chosen(found, given, fixed, before, in_place)
     if best:
-        told = f"similarity {before:.2f} -> {best.score:.2f}"
-        return Initial(best.affine, given, f"searched: {describe(best.affine, given, fixed)}, {told}")
+        told = f"score {before:.2f} -> {best.score:.2f}"
+        return Initial(best.affine, given, f"searched: {describe(best.affine, given, fixed, spacings[0])}, {told}")
     if not before:
-        return Initial(given, given, f"as the files say: {NOTHING}")
-    how = "already aligned" if in_place else "as the files say: a search found nothing better"
-    return Initial(given, given, f"{how} (similarity {before:.2f})")
+        return Initial(given, given, f"identity ({NOTHING})")
+    why = "the images are already aligned" if in_place else "a search found nothing better"
+    return Initial(given, given, f"identity ({why}; score {before:.2f})")
 
 
 @dataclass(frozen=True)
@@ -174,17 +176,10 @@ def _evidence(score: float) -> float:
     return score / max(1 - score, 1e-3)
 
 
-def describe(affine: Affine, given: Affine, fixed: Tensor) -> str:
-    """Turn, size and shift against what the files say, in words; of mirror images, after the mirroring."""
-    middle = (np.array(fixed.shape[2:]) - 1) / 2
-    relative, words = given.inverse().after(affine), ""
-    if relative.mirrors:
-        relative = relative.after(Affine(np.diag([1.0, -1.0]), np.array([0.0, 2 * middle[1]])))
-        words = "mirrored left to right, "
-    down, right = relative(middle[None])[0] - middle
-    long, short = np.linalg.svd(relative.matrix, compute_uv=False)
-    stretch = f"stretched x {long / short:.2f}, " if long > TOLD * short else ""
-    return f"{words}turned {relative.turn}, size x {relative.size:.3f}, {stretch}shifted ({right:+.1f}, {down:+.1f}) px"
+def describe(affine: Affine, given: Affine, fixed: Tensor, spacing: Spacing) -> str:
+    """Rotation, scale and translation against what the files say; of mirror images, after the mirroring."""
+    height, width = fixed.shape[2:]
+    return str(decompose(given.inverse().after(affine), (height, width), (spacing[0], spacing[1])))
 
 
 def _middle(image: Tensor, *, by_brightness: bool) -> Array:

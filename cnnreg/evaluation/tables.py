@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,66 @@ from cnnreg.files import locked, replacing
 States = Mapping[str, Mapping[str, Any]]  # before, after, ... -> the measures of cnnreg.evaluation.measure
 
 
-_ROWS = [  # title, path in the measures, digits
-    ("MAD", "mad", 4),
-    ("NCC", "ncc", 4),
-    ("NMI", "nmi", 4),
-    ("DSC", "overlap.dsc", 4),
-    ("CMD [px]", "overlap.cmd_px", 2),
-    ("CMD [mm]", "overlap.cmd_mm", 2),
-    ("HD95 [px]", "overlap.hd95_px", 2),
-    ("HD95 [mm]", "overlap.hd95_mm", 2),
-    ("TRE [px]", "landmarks.tre_px", 2),
-    ("TRE [mm]", "landmarks.tre_mm", 2),
-    ("TRE median [px]", "landmarks.tre_median_px", 2),
-    ("TRE max [px]", "landmarks.tre_max_px", 2),
-    ("relative TRE", "landmarks.rtre", 4),
-    ("folding [%]", "folding_percent", 3),
-    ("SD log J", "sd_log_jacobian", 3),
-    ("mean length [px]", "displacement_mean_px", 2),
-    ("max length [px]", "displacement_max_px", 2),
+LOWER, HIGHER = "lower", "higher"
+
+_ROWS = [  # title, path in the measures, digits, what is better
+    ("MAE (MAD)", "mad", 4, LOWER),
+    ("NCC", "ncc", 4, HIGHER),
+    ("NMI", "nmi", 4, HIGHER),
+    ("DSC", "overlap.dsc", 4, HIGHER),
+    ("ASSD (CMD) [px]", "overlap.cmd_px", 2, LOWER),
+    ("ASSD (CMD) [mm]", "overlap.cmd_mm", 2, LOWER),
+    ("HD95 [px]", "overlap.hd95_px", 2, LOWER),
+    ("HD95 [mm]", "overlap.hd95_mm", 2, LOWER),
+    ("TRE [px]", "landmarks.tre_px", 2, LOWER),
+    ("TRE [mm]", "landmarks.tre_mm", 2, LOWER),
+    ("TRE median [px]", "landmarks.tre_median_px", 2, LOWER),
+    ("TRE max [px]", "landmarks.tre_max_px", 2, LOWER),
+    ("relative TRE", "landmarks.rtre", 4, LOWER),
+    ("folding [%]", "folding_percent", 3, LOWER),
+    ("SD log J", "sd_log_jacobian", 3, ""),
+    ("mean length [px]", "displacement_mean_px", 2, ""),
+    ("max length [px]", "displacement_max_px", 2, ""),
+]
+_OF_LABEL = [
+    ("DSC", "dsc", 4, HIGHER),
+    ("ASSD [px]", "cmd_px", 2, LOWER),
+    ("HD95 [px]", "hd95_px", 2, LOWER),
 ]
 
 
-def rows(states: States) -> list[tuple[str, list[str]]]:
-    """Title and one cell a state for every measure that any state has; several labels follow their mean."""
-    flat = {state: flatten(measures) for state, measures in states.items()}
-    found = []
-    for title, path, digits in _ROWS:
-        cells = [_cell(values.get(path), digits) for values in flat.values()]
-        if any(cells):
-            found.append((title, cells))
+@dataclass(frozen=True)
+class Row:
+    """A measure, and what it is in every state: empty where unknown."""
+
+    title: str
+    better: str  # "lower", "higher", or "" where neither is
+    cells: list[str]
+
+    @property
+    def best(self) -> set[int]:
+        """Which cells hold the best value, as far as the digits shown tell; none where all are alike."""
+        values = {number: float(cell) for number, cell in enumerate(self.cells) if cell}
+        if not self.better or len(set(values.values())) < 2:
+            return set()
+        best = (min if self.better == LOWER else max)(values.values())
+        return {number for number, value in values.items() if value == best}
+
+
+def rows(states: States) -> list[Row]:
+    """A row for every measure that any state has; several labels follow their mean."""
+    flat = [flatten(measures) for measures in states.values()]
     labels = sorted({label for m in states.values() for label in m.get("overlap", {}).get("labels", {})}, key=int)
-    if len(labels) > 1:
-        for label in labels:
-            for title, name, digits in (("DSC", "dsc", 4), ("CMD [px]", "cmd_px", 2), ("HD95 [px]", "hd95_px", 2)):
-                cells = [_cell(values.get(f"overlap.labels.{label}.{name}"), digits) for values in flat.values()]
-                found.append((f"{title}, label {label}", cells))
-    return found
+    of_labels = [
+        (f"{title}, label {label}", f"overlap.labels.{label}.{name}", digits, better)
+        for label in (labels if len(labels) > 1 else ())
+        for title, name, digits, better in _OF_LABEL
+    ]
+    found = [
+        Row(title, better, [_cell(values.get(path), digits) for values in flat])
+        for title, path, digits, better in (*_ROWS, *of_labels)
+    ]
+    return [row for row in found if any(row.cells)]
 
 
 def _cell(value: float | None, digits: int) -> str:
@@ -66,10 +91,10 @@ def flatten(measures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def summary(states: States) -> str:
     """One line with the few numbers that say whether it worked: first state -> last state."""
-    found = dict(rows(states))
+    found = {row.title: row.cells for row in rows(states)}
     parts = [
         f"{name} {found[name][0]} -> {found[name][-1]}"
-        for name in ("NCC", "MAD", "DSC", "CMD [px]", "TRE [px]")
+        for name in ("NCC", "MAE (MAD)", "DSC", "ASSD (CMD) [px]", "TRE [px]")
         if name in found
     ]
     if "folding [%]" in found:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ from cnnreg.interface.fields import Field
 from cnnreg.interface.images import AnyImage, give, take, take_labels
 from cnnreg.pairs.dataset import PointSource
 from cnnreg.pipeline import registration as pipeline
-from cnnreg.pipeline.forecast import Forecast
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.report import claim_folder, picture, write_registration
-from cnnreg.pipeline.setup import Setup, Watch, load
-from cnnreg.watching import unwatched
+from cnnreg.pipeline.setup import Setup, load
+from cnnreg.watching import UNWATCHED, Watcher
 
 PointTable = str | Path | NDArray[Any]  # a file, or (N, 2), (x, y) in pixels
 
@@ -220,13 +218,10 @@ class Registrar:
         *,
         moving: AnyImage = "",
         inverse: bool = False,
-        on_forecast: Callable[[Forecast], None] = unwatched,
-        on_step: Watch = unwatched,
+        watcher: Watcher = UNWATCHED,
     ) -> Registration:
-        """Register what a request of the pipeline says; ``on_forecast`` and ``on_step`` are told where it is."""
-        result = pipeline.register(
-            request, self._setup, loaded=self._loaded, inverse=inverse, on_forecast=on_forecast, on_step=on_step
-        )
+        """Register what a request of the pipeline says; ``watcher`` is told where it is."""
+        result = pipeline.register(request, self._setup, loaded=self._loaded, inverse=inverse, watcher=watcher)
         return Registration(result, moving)
 
 

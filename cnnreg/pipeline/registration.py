@@ -1,6 +1,5 @@
 """``cnnreg register``: two image files in, a registered pair out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,7 +23,7 @@ from cnnreg.pairs.pointunits import check_inside
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
-from cnnreg.watching import unwatched
+from cnnreg.watching import UNWATCHED, Watcher, unwatched
 
 
 @dataclass(frozen=True)
@@ -75,24 +74,23 @@ def register(
     *,
     loaded: tuple[Model, Config] | None = None,
     inverse: bool = False,
-    on_forecast: Callable[[Forecast], None] = unwatched,
-    on_step: Watch = unwatched,
+    watcher: Watcher = UNWATCHED,
 ) -> Registration:
     """Read, align, predict and iterate, measure, warp, invert if asked to: one stage after the other.
 
     ``loaded`` is what :func:`cnnreg.pipeline.setup.load` gives for ``setup``, where it is known already.
-    ``on_forecast`` is told what is to be expected, before any long work.
+    ``watcher`` is told where it is.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(watcher.stage)
     device, threads = resolve_device(setup.device), prepare_cpu(setup.threads)
     with watch("model"):
         model, config = loaded or load(setup)
     pair, initial = load_aligned(
-        request, config, watch, on_read=lambda fixed, moving: on_forecast(_foretell(fixed, moving, config, device))
+        request, config, watch, on_read=lambda fixed, moving: watcher.forecast(_foretell(fixed, moving, config, device))
     )
     landmarks = _landmarks(request, pair)
     notes = _check(request, pair, landmarks)
-    local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=on_step)
+    local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=watcher.step)
     fields = _total(local, pair, initial)
     with watch("measure"):
         evidence = gather(pair, landmarks)

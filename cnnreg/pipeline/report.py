@@ -15,10 +15,11 @@ from cnnreg.engine.initial import Initial
 from cnnreg.evaluation.picture import draw_registration
 from cnnreg.evaluation.tables import summary
 from cnnreg.files import REPORT, claim_results, publishing, sha256
+from cnnreg.geometry.decomposition import decompose
 from cnnreg.geometry.fields import handedness, jacobian_determinant, resize, sample
 from cnnreg.geometry.resampling import shrink, source_points, warp_labels
 from cnnreg.geometry.transformfile import write_affine
-from cnnreg.images.image import Image, suffix_for, write_field, write_image
+from cnnreg.images.image import Grid, Image, suffix_for, write_field, write_image
 from cnnreg.learning.modelstore import Model
 from cnnreg.pairs.dataset import resize_labels
 from cnnreg.pipeline.registration import Inverse, Registration
@@ -117,7 +118,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
         "device": {"asked": result.setup.device, "used": result.device, "threads": result.threads},
         "versions": versions(),
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
-        "alignment": _describe_alignment(result.initial, config.alignment.init),
+        "alignment": _describe_alignment(result.initial, config.alignment.init, result.pair.fixed.grid),
         "padding_percent": {
             name: 100 * share for name, share in zip(("fixed", "moving"), result.pair.padding, strict=True)
         },
@@ -138,11 +139,19 @@ def _describe_input(source: Path | Image | NDArray[Any]) -> dict[str, Any]:
     return {"path": None, "sha256": hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()}
 
 
-def _describe_alignment(initial: Initial, method: str) -> dict[str, Any]:
-    """What was done about the initial alignment, and why."""
+def _describe_alignment(initial: Initial, method: str, grid: Grid) -> dict[str, Any]:
+    """What was done about the initial transform, and why; numbers are against the geometry of the files."""
     told: dict[str, Any] = {"method": method, "how": initial.how}
     if initial.affine_needed:
-        told["mirrored"] = initial.mirrored
+        relative = initial.given.inverse().after(initial.affine)
+        parts = decompose(relative, grid.size, (grid.spacing[1], grid.spacing[0]))
+        told |= {
+            "mirrored": initial.mirrored,
+            "rotation_degrees_clockwise": parts.rotation,
+            "scale": parts.scale,
+            "stretch": parts.stretch,
+            "translation_px": parts.translation,  # x, y
+        }
         told |= {"file": AFFINE, "convention": "ITK transform of points of the fixed image to the moving image"}
     return told
 
@@ -173,10 +182,10 @@ def how(result: Registration) -> str:
     if not result.one_shot:
         return "prediction only"
     steps, target = result.setup.config.adaptation.steps, result.setup.config.adaptation.target
-    by = f"by {result.one_shot.similarity}"
+    metric = f"metric {result.one_shot.similarity}"
     if target == "weights":
-        return f"{steps} one-shot steps on the weights {by}, best {result.one_shot.best_step}"
-    return f"{steps} one-shot steps on the field {by} from {STARTS[result.one_shot.start]}"
+        return f"{steps} iterations on the weights ({metric}, best after {result.one_shot.best_step})"
+    return f"{steps} iterations on the field ({metric}, from {STARTS[result.one_shot.start]})"
 
 
 def picture(result: Registration) -> Any:
@@ -204,7 +213,7 @@ def picture(result: Registration) -> Any:
         heading=f"{moving_name} registered to {fixed_name}",
         caption=[
             f"model {result.model.card.name}, {how(result)}, {width} x {height} pixels, {result.device}",
-            f"initial alignment: {result.initial.how}",
+            f"initial transform: {result.initial.how}",
             summary(result.measures),
         ],
         energies=[(terms["total"], terms.get("level", 1.0)) for terms in result.one_shot.history]

@@ -16,6 +16,7 @@ from cnnreg.learning.adaptation import Terms
 from cnnreg.learning.modelstore import Card, Model
 from cnnreg.learning.network import build_network
 from cnnreg.pairs.dataset import Pair
+from cnnreg.watching import unwatched
 
 Watch = Callable[[int, Terms], None]
 
@@ -34,13 +35,15 @@ class Setup:
 
 
 class Stopwatch:
-    """Seconds by stage."""
+    """Seconds by stage; ``on_stage`` is told each that begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_stage: Callable[[str], None] = unwatched) -> None:
         self.seconds: dict[str, float] = {}
+        self._on_stage = on_stage
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        self._on_stage(stage)
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -22,8 +22,8 @@ from cnnreg.pairs.dataset import Pair, read_intensities
 from cnnreg.pairs.labelmaps import Labels, read_labels
 from cnnreg.pairs.mirroring import mirror_affine, mirror_pair
 from cnnreg.pipeline.registration import deform
-from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load
-from cnnreg.watching import unwatched
+from cnnreg.pipeline.setup import Setup, Stopwatch, load
+from cnnreg.watching import UNWATCHED, Watcher
 
 FIELD, DIFFERENCE, PICTURE = "field.mha", "difference.mha", "report.png"
 RESULTS = (FIELD, DIFFERENCE, REPORT, PICTURE, "mirror.*")
@@ -45,12 +45,12 @@ class Subtraction:
     seconds: dict[str, float]
 
 
-def subtract(path: Path, setup: Setup, *, seg: Path | None = None, on_step: Watch = unwatched) -> Subtraction:
+def subtract(path: Path, setup: Setup, *, seg: Path | None = None, watcher: Watcher = UNWATCHED) -> Subtraction:
     """Mirror, align affinely, register, warp once, subtract.
 
     ``seg`` is a mask, such as of the lungs, that the difference is restricted to; it does not steer the registration.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(watcher.stage)
     device = resolve_device(setup.device)
     prepare_cpu(setup.threads)
     with watch("model"):
@@ -63,7 +63,7 @@ def subtract(path: Path, setup: Setup, *, seg: Path | None = None, on_step: Watc
     with watch("affine"):
         affine = mirror_affine(image, config.input, name=str(path))
         pair = mirror_pair(image, mask, config.input, affine=affine, name=str(path))
-    fields, _ = deform(pair, model, config, device=device, watch=watch, on_step=on_step)
+    fields, _ = deform(pair, model, config, device=device, watch=watch, on_step=watcher.step)
     field = list(fields.values())[-1]
     with watch("warp"):
         total = compose(affine, field)

@@ -11,8 +11,8 @@ from cnnreg.learning.modelstore import Card, Model
 from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request, load_aligned
-from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
-from cnnreg.watching import unwatched
+from cnnreg.pipeline.setup import Setup, Stopwatch, load, working_inputs
+from cnnreg.watching import UNWATCHED, Watcher
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,22 @@ class AdaptedModel:
 
 
 def adapt_model(
-    pairs: list[PairFiles], setup: Setup, *, slice_index: int | None = None, on_step: Watch = unwatched
+    pairs: list[PairFiles], setup: Setup, *, slice_index: int | None = None, watcher: Watcher = UNWATCHED
 ) -> AdaptedModel:
     """Fine-tune a model on one or several pairs and keep the tuned weights."""
     device = resolve_device(setup.device)
     prepare_cpu(setup.threads)
-    model, config = load(setup)
+    watch = Stopwatch(watcher.stage)
+    with watch("model"):
+        model, config = load(setup)
     inputs = [
         working_inputs(
-            load_aligned(Request(files.fixed, files.moving, slice_index=slice_index), config, Stopwatch())[0],
+            load_aligned(Request(files.fixed, files.moving, slice_index=slice_index), config, watch)[0],
             config,
             device,
         )
         for files in pairs
     ]
-    result = adapt(model.network.to(device), inputs, config=config, on_step=on_step)
+    with watch("adapt"):
+        result = adapt(model.network.to(device), inputs, config=config, on_step=watcher.step)
     return AdaptedModel(result.network, model, config, result.history, result.best_step, len(pairs), setup.seed)

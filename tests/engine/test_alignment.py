@@ -72,7 +72,7 @@ def test_any_turn_size_and_shift_is_found(degrees, size, shift, contrast):
     result = find_initial(tensor(fixed), tensor(moving), HERE, method="auto")
     assert result.needed
     assert error(result.affine, truth, fixed.shape) < 1.0
-    told = re.search(r"turned (\S+) degrees (\S+)", result.how)
+    told = re.search(r"rotation (\S+) degrees (\S+)", result.how)
     found = float(told[1]) * (1 if told[2].startswith("counter") else -1)
     assert (found - degrees + 180) % 360 - 180 == pytest.approx(0, abs=1)
 
@@ -100,7 +100,7 @@ def test_unlike_images_are_left_where_they_are():
     )
     assert result.needed is False or "searched" in result.how
     none = find_initial(tensor(picture()), tensor(picture(seed=5)), HERE, method="none")
-    assert (none.needed, none.how) == (False, "as the files say")
+    assert (none.needed, none.how) == (False, "identity (header geometry kept)")
 
 
 def test_rigid_keeps_the_size_and_similarity_the_angles():
@@ -204,7 +204,7 @@ def test_register_aligns_composes_and_resamples_once(cli, tmp_path):
     command = ["register", *files, "--model", "none", "--adapt", 10, *marks]
     ended = cli(*command, "-o", tmp_path / "out")
     assert ended.code == 0, ended.err
-    assert "initial alignment: searched: turned 60.0 degrees counter-clockwise" in ended.out
+    assert "initial transform: searched: rotation 60.0 degrees counter-clockwise" in ended.out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert list(report["metrics"]) == ["before", "alignment", "adaptation"]
     assert report["metrics"]["before"]["landmarks"]["tre_px"] > 30

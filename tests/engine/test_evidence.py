@@ -61,7 +61,7 @@ def test_a_picture_stretched_to_another_aspect_ratio():
         fill = Affine(np.diag(np.array(other.shape) / image.shape), np.zeros(2))
         result = found(image, other)
         assert error(result.affine, fill, image.shape) < 1
-    assert "stretched x 1.78" in result.how
+    assert "stretch 1.78" in result.how
 
 
 def test_small_masks_help():

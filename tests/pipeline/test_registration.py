@@ -313,7 +313,7 @@ def test_adapted_models_are_kept_and_used(cli, pair_files, tiny_model, tmp_path)
         tmp_path / "tuned",
     )
     assert ended.code == 0
-    assert "energy" in ended.out
+    assert "cost" in ended.out
     run(cli, tmp_path / "a", *pair_files, tmp_path / "tuned", "--adapt", 0)
     run(cli, tmp_path / "b", *pair_files, tiny_model, "--adapt", 8, "-p", tmp_path / "weights.toml")
     assert (tmp_path / "a" / "field.mha").read_bytes() == (tmp_path / "b" / "field.mha").read_bytes()
