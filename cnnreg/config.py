@@ -60,11 +60,11 @@ class Section:
 
 @dataclass(frozen=True)
 class InputConfig(Section):
-    """What is done to the intensities and the size of an image before the network sees it."""
+    """Preprocessing of an image before the network: intensities and size."""
 
-    low: float = _number(0.0, "percentile of the intensities that becomes 0", high=100)
-    high: float = _number(100.0, "percentile of the intensities that becomes 1", high=100)
-    max_size: int = _number(256, "the network works on at most this many pixels along the longer side", low=16)
+    low: float = _number(0.0, "lower percentile of the intensity window, which is mapped to 0", high=100)
+    high: float = _number(100.0, "upper percentile of the intensity window, which is mapped to 1", high=100)
+    max_size: int = _number(256, "size at which the network works: pixels along the longer side", low=16)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,21 +74,22 @@ class InputConfig(Section):
 
 @dataclass(frozen=True)
 class AlignmentConfig(Section):
-    """The initial, global alignment, before anything is deformed."""
+    """The initial transform, before anything is deformed."""
 
     init: str = _choice(
         "none",
-        "auto (only where needed), none, center, moments, rigid, similarity or affine (always searched)",
+        "auto (searched where needed), none (header geometry), center (geometric centres), moments (centres of mass), "
+        "rigid, similarity or affine (always searched)",
         ("auto", "none", "center", "moments", "rigid", "similarity", "affine"),
     )
     padding: str = _choice(
         "keep",
-        "auto (frames, bars, filled corners and what surrounds an aperture do not count, here and in the steps on "
-        "the field) or keep",
+        "automatic border masking: auto (frames, bars, filled corners and what surrounds an aperture are masked, here "
+        "and in the iterations on the field) or keep (none)",
         ("auto", "keep"),
     )
     mirror: str = _choice(
-        "never", "auto (mirror images are tried, too, where nothing else stands out) or never", ("auto", "never")
+        "never", "auto (mirror images are tried, too, where no other transform stands out) or never", ("auto", "never")
     )
 
 
@@ -105,11 +106,11 @@ class NetworkConfig(Section):
 
 @dataclass(frozen=True)
 class LossConfig(Section):
-    """The energy that training and one-shot adaptation minimise."""
+    """The energy that training, and iterations on the weights, minimise."""
 
     similarity: str = _choice(
         "ncc",
-        "ncc (global correlation), lncc (local, square windows), mse, mi (mutual information) or mind",
+        "metric: ncc (global correlation), lncc (local, square windows), mse, mi (mutual information) or mind",
         ("ncc", "lncc", "mse", "mi", "mind"),
     )
     window: int = _number(9, "side of the windows of lncc in pixels; without effect on ncc", low=3)
@@ -124,7 +125,7 @@ class TrainingConfig(Section):
 
     steps: int = _number(10000, "optimiser steps", low=1)
     batch_size: int = _number(8, "pairs in one step", low=1)
-    learning_rate: float = _number(1e-3, "step size of Adam")
+    learning_rate: float = _number(1e-3, "learning rate of Adam")
     schedule: str = _choice("cosine", "cosine (falls to 0 at the last step) or constant", ("cosine", "constant"))
     size: int = _number(0, "train on square images of this side; 0 = the images' own size, alike for all")
     augment: float = _number(1.0, "strength of the random flips, swaps, affine maps and contrast; 0 = none")
@@ -133,18 +134,20 @@ class TrainingConfig(Section):
 
 @dataclass(frozen=True)
 class AdaptationConfig(Section):
-    """One-shot adaptation: what ``--adapt N`` does."""
+    """Iterations on the pair (one-shot adaptation, instance optimisation): what ``--adapt N`` does."""
 
-    steps: int = _number(0, "N: iterations on the pair itself")
+    steps: int = _number(0, "N: number of iterations")
     target: str = _choice(
-        "weights", "what is adapted: field (from the prediction on, see [refinement]) or weights", ("field", "weights")
+        "weights",
+        "what is optimised: field (starting from the prediction, see [refinement]) or weights of the network",
+        ("field", "weights"),
     )
-    learning_rate: float = _number(1e-4, "step size of Adam on the network's weights; without effect on the field")
+    learning_rate: float = _number(1e-4, "learning rate of Adam on the network's weights; without effect on the field")
 
 
 @dataclass(frozen=True)
 class RefinementConfig(Section):
-    """One-shot iterations on the field (adaptation.target = "field"); lengths in pixels of each resolution level."""
+    """Iterations on the field (adaptation.target = "field"); lengths in pixels of each resolution level."""
 
     similarity: str = _choice(
         "lncc",

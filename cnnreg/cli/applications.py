@@ -4,24 +4,31 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnnreg import defaults
 from cnnreg.cli import console, options, progress, settings
+from cnnreg.cli.declaring import FILE, FOLDER, LABELS, NUMBER, OUTPUT, argument, option
 
-OptionalFile = Path | None
+SEGMENTS = "Sectors"
+ITERATIONS = 50  # of csub
 
 
 def csub(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A radiograph.", show_default=False)],
+    image: Annotated[Path, argument("IMAGE", "The image, such as a chest radiograph.")],
     out: Annotated[
-        OptionalFile, typer.Option("--out", "-o", help="Folder of the results.", show_default="IMAGE_csub")
+        Path | None,
+        option(OUTPUT, "--out", "-o", metavar=FOLDER, help="Folder of the results.", default="IMAGE_csub"),
     ] = None,
     seg: Annotated[
-        OptionalFile, typer.Option("--seg", help="Mask, such as of the lungs: the difference is 0 outside it.")
+        Path | None,
+        option(
+            LABELS,
+            "--seg",
+            metavar=FILE,
+            help="Mask, such as of the lungs: outside of it the difference is set to 0.",
+        ),
     ] = None,
     model: options.ModelName = "chest-xray",
-    adapt: Annotated[int, typer.Option("--adapt", "-a", min=0, help="One-shot steps.")] = 50,
+    adapt: options.Iterations = None,
     preset: options.Preset = None,
     parameters: options.Parameters = None,
     device: options.Device = "auto",
@@ -30,13 +37,14 @@ def csub(
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Contralateral subtraction: IMAGE minus its own mirror image, registered to it.
+    """Contralateral subtraction: subtract from an image its own mirror image, registered to it.
 
-    What is on one side only stands out.
+    What is present on one side only stands out in the difference.
 
     Writes mirror.<ext>, difference.mha, field.mha, report.json and report.png.
     """
-    with progress.display(quiet=quiet, iterations=adapt) as shown:
+    iterations = ITERATIONS if adapt is None else adapt
+    with progress.display(quiet=quiet, iterations=iterations) as shown:
         from cnnreg.files import claim_results, stem
         from cnnreg.pipeline.subtraction import RESULTS, subtract, write_subtraction
         from cnnreg.watching import Watcher
@@ -49,7 +57,7 @@ def csub(
             device=device,
             seed=seed,
             threads=threads,
-            changes={"adaptation": {"steps": adapt}},
+            changes={"adaptation": {"steps": iterations}},
         )
         claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (image, seg) if p])
         result = subtract(image, setup, seg=seg, watcher=Watcher(shown.stage, shown.step))
@@ -62,30 +70,55 @@ def csub(
 
 
 def strain(
-    field: Annotated[Path, typer.Argument(metavar="FIELD", help="A saved field.mha.", show_default=False)],
+    field: Annotated[Path, argument("FIELD", "A displacement field, such as field.mha.")],
     seg: Annotated[
         Path,
-        typer.Option("--seg", help="Mask on the fixed image; strain is taken about its centre.", show_default=False),
+        option(
+            LABELS,
+            "--seg",
+            metavar=FILE,
+            help="Mask on the fixed image. Its centre is the centre of the radial direction.",
+            default=False,
+        ),
     ],
-    out: Annotated[
-        OptionalFile, typer.Option("--out", "-o", help="Folder of the results.", show_default="FIELD_strain")
+    label: Annotated[
+        int | None,
+        option(LABELS, "--label", metavar=NUMBER, help="Take this label of the mask only.", default="all"),
     ] = None,
-    label: Annotated[int | None, typer.Option("--label", help="One label of the mask.", show_default="all")] = None,
     wall: Annotated[
         float | None,
-        typer.Option("--wall", min=0, help="Measure in a band of this width around the mask instead, mm (or pixels)."),
+        option(
+            LABELS,
+            "--wall",
+            low=0,
+            metavar="WIDTH",
+            help="Measure in a band of this width around the mask instead, in mm (pixels where mm are not known).",
+        ),
     ] = None,
-    segments: Annotated[int, typer.Option("--segments", min=1, max=360, help="Equal sectors about the centre.")] = 6,
-    start: Annotated[float, typer.Option("--start", help="Where the first begins: degrees from x towards y.")] = 0.0,
-    image: Annotated[OptionalFile, typer.Option("--image", help="The fixed image, for the picture.")] = None,
+    segments: Annotated[
+        int, option(SEGMENTS, "--segments", low=1, high=360, metavar=NUMBER, help="Number of equal sectors.")
+    ] = 6,
+    start: Annotated[
+        float,
+        option(SEGMENTS, "--start", metavar="DEGREES", help="Where the first sector begins: degrees from x towards y."),
+    ] = 0.0,
+    out: Annotated[
+        Path | None,
+        option(OUTPUT, "--out", "-o", metavar=FOLDER, help="Folder of the results.", default="FIELD_strain"),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        option(OUTPUT, "--image", metavar=FILE, help="The fixed image, as the background of the picture."),
+    ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Strain of a FIELD in a mask: Green-Lagrange, radial and circumferential about the mask's centre.
+    """Measure the Green-Lagrange strain of a field in a mask, in radial and circumferential direction.
 
-    From the fixed to the moving image: with the fixed image at end-diastole, wall thickening is a positive radial
-    strain. Writes strain.mha (radial, circumferential, shear), strain.csv (means by segment), strain.png and
-    strain.json.
+    The strain is that from the fixed to the moving image: with the fixed image at end-diastole, thickening of the wall
+    is a positive radial strain.
+
+    Writes strain.mha (radial, circumferential, shear), strain.csv (means by sector), strain.png and strain.json.
     """
     with progress.display(quiet=quiet) as shown:
         from cnnreg.files import claim_results, stem

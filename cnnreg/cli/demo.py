@@ -4,20 +4,22 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnnreg.cli import console, options, progress
+from cnnreg.cli.declaring import FOLDER, OUTPUT, option
 from cnnreg.cli.register import register
+
+ITERATIONS = 50
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the images and the result.")] = Path(
-        "cnnreg-demo"
-    ),
-    adapt: Annotated[int, typer.Option("--adapt", "-a", min=0, help="One-shot steps.")] = 50,
+    out: Annotated[
+        Path, option(OUTPUT, "--out", "-o", metavar=FOLDER, help="Folder of the images and of the results.")
+    ] = Path("cnnreg-demo"),
+    adapt: options.Iterations = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Make a pair of images whose deformation is known, register it, and compare the result with the truth."""
+    """Make a pair of images whose deformation is known, register it, and measure how well that went."""
+    iterations = ITERATIONS if adapt is None else adapt
     result = out / "result"
     with progress.display(quiet=False) as shown:
         from cnnreg.pairs.demo import write_demo
@@ -29,7 +31,7 @@ def demo(
     fixed, moving = out / "fixed.png", out / "moving.png"
     segs = out / "seg_fixed.png", out / "seg_moving.png"
     points = out / "points_fixed.csv", out / "points_moving.csv"
-    words = ["cnnreg", "register", fixed, moving, "--adapt", adapt, "-o", result]
+    words = ["cnnreg", "register", fixed, moving, "--adapt", iterations, "-o", result]
     words += [
         "--seg-fixed",
         segs[0],
@@ -46,7 +48,7 @@ def demo(
         fixed,
         moving,
         out=result,
-        adapt=adapt,
+        adapt=iterations,
         seg_fixed=segs[0],
         seg_moving=segs[1],
         points_fixed=points[0],

@@ -2,22 +2,32 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from cnnreg.cli import console, options, progress, settings
+from cnnreg.cli.declaring import FILE, FOLDER, IMAGES, OUTPUT, option
 from cnnreg.errors import UsageError
 
-OptionalFile = Path | None
+WARPING, POINTS = "Warping", "Points"
 
 
 def evaluate(
-    fixed: Annotated[OptionalFile, typer.Option("--fixed", help="The fixed image.")] = None,
-    moving: Annotated[OptionalFile, typer.Option("--moving", help="The moving image.")] = None,
-    warped: Annotated[OptionalFile, typer.Option("--warped", help="The registered moving image.")] = None,
+    fixed: Annotated[Path | None, option(IMAGES, "--fixed", metavar=FILE, help="The fixed image.")] = None,
+    moving: Annotated[Path | None, option(IMAGES, "--moving", metavar=FILE, help="The moving image.")] = None,
+    warped: Annotated[
+        Path | None,
+        option(IMAGES, "--warped", metavar=FILE, help="The moving image after a registration."),
+    ] = None,
     field: Annotated[
-        OptionalFile, typer.Option("--field", help="The deformation; warps what is compared first.")
+        Path | None,
+        option(
+            IMAGES,
+            "--field",
+            metavar=FILE,
+            help="The displacement field: moving image, label map and landmarks are transformed by it first.",
+        ),
     ] = None,
     seg_fixed: options.SegFixed = None,
     seg_moving: options.SegMoving = None,
@@ -28,13 +38,17 @@ def evaluate(
     moving_slice: options.MovingSlice = None,
     label_threshold: options.LabelThreshold = None,
     spacing: options.Spacing = None,
-    table: Annotated[OptionalFile, typer.Option("--csv", help="Append a row to this CSV file.")] = None,
+    table: Annotated[
+        Path | None, option(OUTPUT, "--csv", metavar=FILE, help="Append the measures as a row to a CSV file.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure a registration, or how alike two images, label maps or sets of landmarks are.
+    """Measure a registration, or the agreement of two images, label maps or sets of landmarks.
 
-    MAD and NCC of the images; DSC, CMD and HD95 of the label maps; landmark error; folding and SD of log Jacobian of
-    the field. Distances are in pixels of the fixed image (landmarks: of the moving one), and in mm where known.
+    Of images: MAE, NCC and NMI. Of label maps: Dice (DSC), average symmetric surface distance (ASSD) and HD95. Of
+    landmarks: target registration error (TRE). Of the field: folding and the standard deviation of the log Jacobian.
+
+    Distances are in pixels of the fixed image (TRE: of the moving image), and in mm where they are known.
     """
     if physical and not points_fixed:
         raise UsageError("--physical has no effect without landmarks")
@@ -65,52 +79,116 @@ def evaluate(
 
 def apply(
     field: Annotated[
-        Path, typer.Argument(metavar="FIELD", help="A saved field, such as field.mha.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FIELD", help="The displacement field of a registration, such as field.mha.", show_default=False
+        ),
     ],
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Images that lie where the moving image lay.")
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE...", help="Images or label maps in the space of the moving image."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path(),
-    labels: Annotated[bool, typer.Option("--label", help="The images are label maps: no new values.")] = False,
+    interpolation: Annotated[
+        Literal["linear", "nearest"] | None,
+        option(
+            WARPING,
+            "--interpolation",
+            metavar="METHOD",
+            help="Interpolation: linear, or nearest (for label maps).",
+            default="linear",
+        ),
+    ] = None,
+    labels: Annotated[
+        bool, option(WARPING, "--label", help="The images are label maps: the same as --interpolation nearest.")
+    ] = False,
+    moving: Annotated[
+        Path | None,
+        option(
+            WARPING,
+            "--moving",
+            "--like",
+            metavar=FILE,
+            help="The moving image, whose geometry is used for images and points that do not have it.",
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        option(
+            WARPING,
+            "--reference",
+            metavar=FILE,
+            help="Image on whose grid the warped images lie, in the space of the fixed image.",
+            default="grid of FIELD",
+        ),
+    ] = None,
     points: Annotated[
-        OptionalFile, typer.Option("--points", help="CSV of points of the fixed image, carried to the moving one.")
+        Path | None,
+        option(
+            POINTS,
+            "--points",
+            "--points-fixed",
+            "--fixed-points",
+            metavar=FILE,
+            help="Points of the fixed image, to be transformed to the moving image: a CSV file.",
+        ),
     ] = None,
     moving_points: Annotated[
-        OptionalFile,
-        typer.Option("--moving-points", help="CSV of points of the moving image, carried to the fixed one."),
+        Path | None,
+        option(
+            POINTS,
+            "--moving-points",
+            "--points-moving",
+            metavar=FILE,
+            help="Points of the moving image, to be transformed to the fixed image: a CSV file.",
+        ),
     ] = None,
-    physical: options.Physical = False,
-    like: Annotated[
-        OptionalFile,
-        typer.Option("--like", help="The moving image, if IMAGEs or points need its geometry."),
-    ] = None,
+    physical: Annotated[
+        bool,
+        option(POINTS, "--physical", help="Points are in physical (world) coordinates, in mm where known."),
+    ] = False,
     slice_index: options.Slice = None,
     spacing: options.Spacing = None,
+    out: Annotated[
+        Path,
+        option(OUTPUT, "--out", "-o", metavar=FOLDER, help="Folder of the results.", default="the current folder"),
+    ] = Path(),
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Warp other images, label maps or points with a saved field; writes NAME_warped.<ext> and NAME_moved.csv."""
+    """Warp other images, label maps or points with the displacement field of a registration.
+
+    Writes NAME_warped.<ext> for images and NAME_transformed.csv for points.
+    """
     if not images and not points and not moving_points:
         raise UsageError("nothing to warp: give images, or --points")
     if physical and not points and not moving_points:
         raise UsageError("--physical has no effect without points")
-    if not images and (labels or (slice_index is not None and not like)):
-        raise UsageError(f"{'--label' if labels else '--slice'} has no effect without images")
-    from cnnreg.pipeline.application import apply_field
+    if labels and interpolation == "linear":
+        raise UsageError("--label and --interpolation linear exclude each other")
+    of_images = {"--label": labels, "--interpolation": interpolation, "--reference": reference}
+    of_images |= {"--slice": slice_index is not None and not moving}
+    if without := [name for name, given in of_images.items() if given and not images]:
+        raise UsageError(f"{without[0]} has no effect without images")
+    with progress.display(quiet=quiet) as shown:
+        from cnnreg.pipeline.application import Application, apply_field
 
-    written = apply_field(
-        field,
-        images or [],
-        out,
-        labels=labels,
-        points=points,
-        moving_points=moving_points,
-        physical=physical,
-        like=like,
-        overwrite=overwrite,
-        slice_index=slice_index,
-        spacing=settings.numbers(spacing, "--spacing"),
-    )
+        shown.stage("warp")
+        written = apply_field(
+            Application(
+                field,
+                out,
+                tuple(images or ()),
+                points,
+                moving_points,
+                labels=labels or interpolation == "nearest",
+                physical=physical,
+                moving=moving,
+                reference=reference,
+                slice_index=slice_index,
+                spacing=settings.numbers(spacing, "--spacing"),
+                overwrite=overwrite,
+            )
+        )
     if not quiet:
         for path in written:
             console.say(f"wrote {path}")

@@ -15,6 +15,7 @@ from cnnreg.cli import console, models, presets, transform
 from cnnreg.cli.applications import csub, strain
 from cnnreg.cli.demo import demo
 from cnnreg.cli.evaluate import apply, evaluate
+from cnnreg.cli.help import PANEL, Command, Group
 from cnnreg.cli.register import adapt, register
 from cnnreg.cli.study import study
 from cnnreg.cli.train import train
@@ -22,17 +23,25 @@ from cnnreg.errors import CnnregError, FileNotice, UsageError
 
 app = typer.Typer(
     name="cnnreg",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug keeps Python's own traceback
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Deformable registration of 2D images: a small network predicts the displacement field, iterations refine it.",
+    help="Deformable registration of 2D images: a network predicts the displacement field, iterations improve it.",
 )
-for command in (register, adapt, train, evaluate, apply, study, csub, strain, demo):
-    app.command()(command)
-app.add_typer(models.app, name="models")
-app.add_typer(presets.app, name="presets")
-app.add_typer(transform.app, name="transform")
-app.command()(presets.info)
+PANELS = {
+    "Registration": (register, apply, evaluate),
+    "Models": (train, adapt),
+    "Applications": (csub, strain, study),
+    "First steps": (demo, presets.info),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(cls=Command, rich_help_panel=panel)(command)
+app.command("finetune", cls=Command, hidden=True)(adapt)  # as others call it
+app.add_typer(transform.app, name="transform", rich_help_panel="Registration")
+app.add_typer(models.app, name="models", rich_help_panel="Models")
+app.add_typer(presets.app, name="presets", rich_help_panel="Models")
 
 
 INTERRUPTED = 130
@@ -45,6 +54,12 @@ BEYOND_US = {  # errors of the system that no code of ours can have caused
     errno.EROFS,
     errno.EACCES,
     errno.EIO,
+}
+WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "a whole number was expected",
+    "Input should be a valid number, unable to parse string as a number": "a number was expected",
+    "Input should be": "it must be",
 }
 _show_other = warnings.showwarning
 
@@ -66,7 +81,14 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
+            rich_help_panel=PANEL,
+        ),
     ] = False,
 ) -> None:
     pass
@@ -88,7 +110,7 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except TyperException as error:
         if message := error.format_message():  # empty where the help has been shown instead
-            console.error(message + _habit(message, sys.argv[1:] if arguments is None else arguments))
+            console.error(_worded(message) + _habit(message, sys.argv[1:] if arguments is None else arguments))
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in "cnnreg ... | head"
         sys.stderr.close()
@@ -104,6 +126,13 @@ def run(arguments: list[str] | None = None) -> int:
             console.error("out of memory; use smaller images, --device cpu, or a machine with more")
             return 1
         raise
+
+
+def _worded(message: str) -> str:
+    """What is wrong with a value, in the words of people instead of those of a library."""
+    for theirs, ours in WORDS.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _habit(message: str, arguments: list[str]) -> str:

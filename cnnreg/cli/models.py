@@ -8,16 +8,32 @@ from typing import Annotated
 import typer
 
 from cnnreg.cli import console, options
+from cnnreg.cli.declaring import OUTPUT, option
+from cnnreg.cli.help import Command, Group
 from cnnreg.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="List, inspect, fetch and verify trained models.")
+SOURCE = "Source"
+app = typer.Typer(cls=Group, no_args_is_help=True, help="List, inspect, fetch and verify trained models.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or a folder.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or its folder.", show_default=False)]
+Source = Annotated[
+    str | None,
+    option(
+        SOURCE,
+        "--source",
+        metavar="FOLDER|URL",
+        help="Folder, or http(s) address, that holds NAME/card.json.",
+        default="the models of this installation",
+    ),
+]
+Offline = Annotated[
+    bool, option(SOURCE, "--offline", help="Do not use the network; the variable CNNREG_OFFLINE=1 does the same.")
+]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models(as_json: options.AsJson = False) -> None:
-    """List every model that --model can name."""
+    """List the models that --model can name."""
     from cnnreg.errors import ModelError
     from cnnreg.learning.modelstore import available, cache_folder, read_card
 
@@ -36,29 +52,22 @@ def list_models(as_json: options.AsJson = False) -> None:
         console.print_table("", ["from", "what"], table, left=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def info(name: Name) -> None:
-    """Print a model's card: architecture, training, data, licence, metrics, hash."""
+    """Print the card of a model: network, training, data, licence, measured quality, hash."""
     from cnnreg.learning.modelstore import find, verify
 
     console.say(json.dumps(dataclasses.asdict(verify(find(name))), indent=2))
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--source", help="A folder or http(s) address with NAME/card.json.", show_default="shipped models"
-        ),
-    ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Never use the network; so does CNNREG_OFFLINE=1.")
-    ] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", show_default=False)],
+    source: Source = None,
+    offline: Offline = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Copy a model, verified, into your cache; safe for parallel jobs."""
+    """Copy a model into your cache, and verify it. Parallel jobs may do so at the same time."""
     from cnnreg.learning.modelstore import cache_folder
     from cnnreg.learning.modelstore import pull as run
 
@@ -67,11 +76,13 @@ def pull(
     console.say(f"{name}: {folder}{' (was in the cache already; --overwrite fetches it again)' if there else ''}")
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="All, if none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Names of models; all of them, if none is given.")
+    ] = None,
 ) -> None:
-    """Check that weights are whole and fit their cards."""
+    """Check that the weights of models are complete and match the hash in their cards."""
     from cnnreg.errors import ModelError
     from cnnreg.learning.modelstore import available, find, load_model
 
@@ -87,25 +98,30 @@ def verify(
         raise ModelError(f"{len(bad)} model(s) failed: {', '.join(bad)}")
 
 
-@app.command()
+@app.command(cls=Command)
 def path(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The cache folder, if none is named.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Name of a model; the cache itself, if none is given.")
+    ] = None,
 ) -> None:
-    """Print the folder of a model, or of the cache."""
+    """Print the folder of a model, or that of the cache."""
     from cnnreg.learning.modelstore import cache_folder, find
 
     console.say(str(find(name) if name else cache_folder()))
 
 
-@app.command()
+@app.command(cls=Command)
 def add(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder from train or adapt.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder that train or adapt has written.", show_default=False)
+    ],
     name: Annotated[
-        str | None, typer.Option("--name", help="The name to give it.", show_default="the folder's")
+        str | None,
+        option(OUTPUT, "--name", metavar="NAME", help="Name of the model.", default="that of the folder"),
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Copy a trained or adapted model into your cache, under a name."""
+    """Copy a trained or adapted model into your cache, so that its name works everywhere."""
     from cnnreg.learning.modelstore import add as run
     from cnnreg.learning.modelstore import available
 

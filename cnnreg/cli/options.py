@@ -5,52 +5,62 @@ from typing import Annotated, Literal
 
 import typer
 
-IMAGES, MODEL, INITIAL = "Images", "Model and adaptation", "Initial transform"
-METRIC, LABELS, OUTPUT, MACHINE = "Metric and masks", "Labels and landmarks", "Output", "Machine"
+from cnnreg.cli.declaring import (
+    FILE,
+    INITIAL,
+    LABELS,
+    MACHINE,
+    METRIC,
+    MODEL,
+    NUMBER,
+    OUTPUT,
+    PROPERTIES,
+    argument,
+    option,
+)
 
 Metric = Literal["auto", "lncc", "ncc", "mse", "mi", "mind", "cc", "mattes", "meansquares"]
 METRIC_ALIASES = {"cc": "lncc", "mattes": "mi", "meansquares": "mse"}  # the names in ANTs and elastix
 INITS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
+LARGEST_SEED = 2**63 - 1  # that torch takes
 
-FixedImage = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FIXED",
-        help="The fixed (reference, target) image. The result lies on its grid.",
-        show_default=False,
-        rich_help_panel=IMAGES,
-    ),
-]
-MovingImage = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MOVING",
-        help="The moving (source) image, which is deformed.",
-        show_default=False,
-        rich_help_panel=IMAGES,
-    ),
-]
+
+def _preset_names() -> list[str]:
+    from cnnreg.config import preset_texts
+
+    return list(preset_texts())
+
+
+def _seed(value: int) -> int:
+    if value > LARGEST_SEED:
+        raise typer.BadParameter(f"{value} is larger than the largest seed, {LARGEST_SEED}.")
+    return value
+
+
+FixedImage = Annotated[Path, argument("FIXED", "The fixed (reference, target) image. The result lies on its grid.")]
+MovingImage = Annotated[Path, argument("MOVING", "The moving (source) image, which is deformed.")]
+
 ModelName = Annotated[
     str,
-    typer.Option(
+    option(
+        MODEL,
         "--model",
         "-m",
         metavar="NAME",
         help="Trained model: a name ('cnnreg models list'), a folder, or none. (Not the moving image.)",
-        rich_help_panel=MODEL,
     ),
 ]
 Iterations = Annotated[
     int | None,
-    typer.Option(
+    option(
+        MODEL,
         "--adapt",
         "--iterations",
         "-a",
-        min=0,
-        metavar="N",
-        help="Iterations of instance optimisation on this pair.",
-        show_default="50; 0 is the network's prediction alone",
-        rich_help_panel=MODEL,
+        low=0,
+        metavar=NUMBER,
+        help="Number of iterations of instance optimisation on this pair; 0 is the network's prediction alone.",
+        default="50",
     ),
 ]
 Preset = Annotated[
@@ -60,12 +70,24 @@ Preset = Annotated[
         metavar="NAME",
         help="Set of parameters by name ('cnnreg presets list').",
         show_default="default",
+        autocompletion=_preset_names,
         rich_help_panel=MODEL,
     ),
 ]
 Parameters = Annotated[
     Path | None,
-    typer.Option("--parameters", "-p", help="Parameters from a TOML file.", metavar="FILE.toml", rich_help_panel=MODEL),
+    option(MODEL, "--parameters", "-p", metavar="FILE.toml", help="Parameters from a TOML file, instead of a preset."),
+]
+MaxSize = Annotated[
+    int | None,
+    option(
+        MODEL,
+        "--max-size",
+        low=64,
+        metavar=NUMBER,
+        help="Size of the finest resolution level: pixels along the longer side.",
+        default="2048",
+    ),
 ]
 Device = Annotated[
     str,
@@ -78,80 +100,134 @@ Device = Annotated[
     ),
 ]
 Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", min=0, max=2**63 - 1, metavar="N", help="Seed of all random numbers.", rich_help_panel=MACHINE
-    ),
+    int, typer.Option("--seed", min=0, metavar=NUMBER, help="Random seed.", callback=_seed, rich_help_panel=MACHINE)
 ]
 Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        min=1,
-        metavar="N",
-        help="Number of CPU threads.",
-        show_default="all cores",
-        rich_help_panel=MACHINE,
-    ),
+    int | None, option(MACHINE, "--threads", low=1, metavar=NUMBER, help="Number of CPU threads.", default="all cores")
 ]
 Slice = Annotated[
     int | None,
-    typer.Option(
-        "--slice",
-        min=0,
-        metavar="N",
-        help="Slice of a volume, or page of a TIFF, counted from 0.",
-        rich_help_panel=IMAGES,
-    ),
+    option(PROPERTIES, "--slice", low=0, metavar=NUMBER, help="Slice of a volume, or page of a TIFF, counted from 0."),
 ]
 MovingSlice = Annotated[
     int | None,
-    typer.Option(
+    option(
+        PROPERTIES,
         "--moving-slice",
-        min=0,
-        metavar="N",
-        help="Slice of the moving image.",
-        show_default="--slice",
-        rich_help_panel=IMAGES,
+        low=0,
+        metavar=NUMBER,
+        help="Slice of the moving image, where it is another.",
+        default="--slice",
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    option(
+        PROPERTIES,
+        "--spacing",
+        metavar="X[,Y]",
+        help="Pixel spacing in mm, for images without spacing metadata.",
+        default="1 px",
+    ),
+]
+MovingSpacing = Annotated[
+    str | None,
+    option(
+        PROPERTIES,
+        "--moving-spacing",
+        metavar="X[,Y]",
+        help="Pixel spacing of the moving image, where it is another.",
+        default="--spacing",
+    ),
+]
+Intensities = Annotated[
+    str | None,
+    option(
+        PROPERTIES,
+        "--window",
+        metavar="LOW,HIGH",
+        help="Intensity window (clip range) instead of percentiles, such as -200,300 for CT.",
+    ),
+]
+MovingIntensities = Annotated[
+    str | None,
+    option(
+        PROPERTIES,
+        "--moving-window",
+        metavar="LOW,HIGH",
+        help="Intensity window of the moving image, where it is another.",
+        default="--window",
+    ),
+]
+Percentiles = Annotated[
+    str | None,
+    option(
+        PROPERTIES,
+        "--percentiles",
+        metavar="LOW,HIGH",
+        help="Percentiles of the intensities that limit the window.",
+        default="the model's, or 0.5,99.5",
     ),
 ]
 LabelThreshold = Annotated[
-    float | None,
-    typer.Option("--label-threshold", metavar="T", help="Label maps as masks: values above T.", rich_help_panel=LABELS),
+    float | None, option(LABELS, "--label-threshold", metavar="T", help="Take label maps as masks: the pixels above T.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.", rich_help_panel=OUTPUT)]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show neither progress nor results.", rich_help_panel=OUTPUT)
-]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print JSON on standard output instead of a table.", rich_help_panel=OUTPUT),
-]
+Overwrite = Annotated[bool, option(OUTPUT, "--overwrite", help="Replace earlier results.")]
+Quiet = Annotated[bool, option(OUTPUT, "--quiet", "-q", help="Show neither progress nor results.")]
+AsJson = Annotated[bool, option(OUTPUT, "--json", help="Print JSON on standard output instead of a table.")]
 FixedMask = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        METRIC,
         "--fixed-mask",
-        metavar="FILE",
+        metavar=FILE,
         help="Mask (region of interest) of the fixed image; the metric is evaluated where it is not 0.",
-        rich_help_panel=METRIC,
     ),
 ]
 MovingMask = Annotated[
-    Path | None,
-    typer.Option(
-        "--moving-mask", metavar="FILE", help="Mask of the moving image, with the same meaning.", rich_help_panel=METRIC
-    ),
+    Path | None, option(METRIC, "--moving-mask", metavar=FILE, help="Mask of the moving image, with the same meaning.")
 ]
 SegFixed = Annotated[
-    Path | None,
-    typer.Option(
-        "--seg-fixed", "--fixed-seg", metavar="FILE", help="Label map of the fixed image.", rich_help_panel=LABELS
-    ),
+    Path | None, option(LABELS, "--seg-fixed", "--fixed-seg", metavar=FILE, help="Label map of the fixed image.")
 ]
 SegMoving = Annotated[
+    Path | None, option(LABELS, "--seg-moving", "--moving-seg", metavar=FILE, help="Label map of the moving image.")
+]
+PointsFixed = Annotated[
     Path | None,
-    typer.Option(
-        "--seg-moving", "--moving-seg", metavar="FILE", help="Label map of the moving image.", rich_help_panel=LABELS
+    option(
+        LABELS,
+        "--points-fixed",
+        "--fixed-points",
+        metavar=FILE,
+        help="Landmarks of the fixed image: a CSV file with columns x, y, in pixels.",
+    ),
+]
+PointsMoving = Annotated[
+    Path | None,
+    option(
+        LABELS,
+        "--points-moving",
+        "--moving-points",
+        metavar=FILE,
+        help="The same landmarks in the moving image, row by row.",
+    ),
+]
+Physical = Annotated[
+    bool,
+    option(
+        LABELS, "--physical", help="Landmarks are in physical (world) coordinates, in mm where known, not in pixels."
+    ),
+]
+LandmarkWeight = Annotated[
+    float | None,
+    option(
+        LABELS,
+        "--landmark-weight",
+        low=0,
+        metavar="W",
+        help="Weight of the landmarks in the registration; with 0 they only measure it.",
+        default="0",
     ),
 ]
 Init = Annotated[
@@ -166,135 +242,44 @@ Init = Annotated[
         rich_help_panel=INITIAL,
     ),
 ]
+NoMirror = Annotated[
+    bool,
+    option(
+        INITIAL,
+        "--no-mirror",
+        help="Do not try mirror images of MOVING, which are tried where no transform is convincing.",
+    ),
+]
 Similarity = Annotated[
     Metric | None,
-    typer.Option(
-        "--similarity",
+    option(
+        METRIC,
         "--metric",
+        "--similarity",
         metavar="METRIC",
-        help="Similarity metric to be maximised: lncc (also cc), ncc, mse (meansquares), mi (mattes), mind. "
-        "The default takes mind where contrasts differ, and else lncc.",
-        show_default="auto",
-        rich_help_panel=METRIC,
-    ),
-]
-PointsFixed = Annotated[
-    Path | None,
-    typer.Option(
-        "--points-fixed",
-        "--fixed-points",
-        metavar="FILE",
-        help="Landmarks of the fixed image: a CSV file with columns x, y, in pixels.",
-        rich_help_panel=LABELS,
-    ),
-]
-PointsMoving = Annotated[
-    Path | None,
-    typer.Option(
-        "--points-moving",
-        "--moving-points",
-        metavar="FILE",
-        help="The same landmarks in the moving image, row by row.",
-        rich_help_panel=LABELS,
-    ),
-]
-Physical = Annotated[
-    bool,
-    typer.Option(
-        "--physical",
-        help="Landmarks are in physical (world) coordinates, in mm where known, not in pixels.",
-        rich_help_panel=LABELS,
-    ),
-]
-LandmarkWeight = Annotated[
-    float | None,
-    typer.Option(
-        "--landmark-weight",
-        min=0,
-        metavar="W",
-        help="Weight of the landmarks in the registration; with 0 they only measure it.",
-        show_default="0",
-        rich_help_panel=LABELS,
-    ),
-]
-Spacing = Annotated[
-    str | None,
-    typer.Option(
-        "--spacing",
-        metavar="X[,Y]",
-        help="Pixel spacing in mm, for images without spacing metadata.",
-        show_default="1 px",
-        rich_help_panel=IMAGES,
-    ),
-]
-MovingSpacing = Annotated[
-    str | None,
-    typer.Option(
-        "--moving-spacing",
-        metavar="X[,Y]",
-        help="Pixel spacing of the moving image.",
-        show_default="--spacing",
-        rich_help_panel=IMAGES,
-    ),
-]
-Intensities = Annotated[
-    str | None,
-    typer.Option(
-        "--window",
-        metavar="LOW,HIGH",
-        help="Intensity window (clip range) instead of percentiles, such as -200,300 for CT.",
-        rich_help_panel=IMAGES,
-    ),
-]
-MovingIntensities = Annotated[
-    str | None,
-    typer.Option(
-        "--moving-window",
-        metavar="LOW,HIGH",
-        help="Intensity window of the moving image.",
-        show_default="--window",
-        rich_help_panel=IMAGES,
-    ),
-]
-Percentiles = Annotated[
-    str | None,
-    typer.Option(
-        "--percentiles",
-        metavar="LOW,HIGH",
-        help="Percentiles of the intensities that limit the window.",
-        show_default="the model's, or 0.5,99.5",
-        rich_help_panel=IMAGES,
+        help="Similarity metric to be maximised: lncc (also cc), ncc, mse (meansquares), mi (mattes), mind, or auto: "
+        "mind where contrasts differ, and else lncc.",
+        default="auto",
     ),
 ]
 Padding = Annotated[
     Literal["auto", "keep", "off"] | None,
-    typer.Option(
+    option(
+        METRIC,
         "--padding",
+        metavar="auto|off",
         help="Automatic masking of frames, bars, filled corners and apertures: auto, or off (also keep).",
-        show_default="auto",
-        rich_help_panel=METRIC,
+        default="auto",
     ),
 ]
+Inverse = Annotated[bool, option(OUTPUT, "--inverse", help="Also write the inverse displacement field, inverse.mha.")]
 FieldType = Annotated[
-    str,
-    typer.Option(
+    Literal["float32", "float64"],
+    option(
+        OUTPUT,
         "--field-type",
-        rich_help_panel=OUTPUT,
-        help="Numbers in the displacement field's file: float64, which SimpleITK asks for, or float32.",
+        metavar="TYPE",
+        help="Type of the numbers in the displacement field's file: float64, which SimpleITK asks for, or float32.",
     ),
 ]
-NoPicture = Annotated[
-    bool,
-    typer.Option("--no-picture", rich_help_panel=OUTPUT, help="Do not draw report.png: saves time in long series."),
-]
-MaxSize = Annotated[
-    int | None,
-    typer.Option(
-        "--max-size",
-        min=64,
-        metavar="N",
-        help="Size of the finest resolution level: pixels along the longer side.",
-        show_default="2048",
-        rich_help_panel=MODEL,
-    ),
-]
+NoPicture = Annotated[bool, option(OUTPUT, "--no-picture", help="Do not draw report.png: saves time in long series.")]

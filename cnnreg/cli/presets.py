@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from cnnreg.cli import console, options
+from cnnreg.cli.help import Command, Group
 
-app = typer.Typer(no_args_is_help=True, help="Show parameter sets, to use or to edit.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Show sets of parameters, to use or to edit.")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_presets() -> None:
     """List the presets."""
     from cnnreg.config import preset_texts
@@ -19,16 +20,16 @@ def list_presets() -> None:
         console.say(f"{name:<10} {text.splitlines()[0].lstrip('# ')}")
 
 
-@app.command()
-def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A preset.", show_default=False)]) -> None:
-    """Print a preset as a parameter file, every key with its meaning; save it, edit it, use it with -p."""
+@app.command(cls=Command)
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a preset.", show_default=False)]) -> None:
+    """Print a preset as a parameter file, each key with its meaning: save it, edit it, and use it with -p."""
     from cnnreg.config import preset_file
 
     console.say(preset_file(name))
 
 
 def info(as_json: options.AsJson = False) -> None:
-    """Print versions, devices, folders and threads: what a bug report needs."""
+    """Print versions, devices, folders and threads, as a bug report needs them."""
     from cnnreg.pipeline.system import describe_system
 
     facts = describe_system()

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cnnreg import defaults
 from cnnreg.cli import console, options, progress, settings
+from cnnreg.cli.declaring import FOLDER, MODEL, NUMBER, OUTPUT, PROPERTIES, argument, option
 from cnnreg.cli.plan import Options, plan
 from cnnreg.errors import UsageError
 
@@ -33,14 +32,7 @@ def register(
     fixed_mask: options.FixedMask = None,
     moving_mask: options.MovingMask = None,
     padding: options.Padding = None,
-    no_mirror: Annotated[
-        bool,
-        typer.Option(
-            "--no-mirror",
-            help="Do not try mirror images of MOVING, which else are where nothing is convincing.",
-            rich_help_panel=options.METRIC,
-        ),
-    ] = False,
+    no_mirror: options.NoMirror = False,
     seg_fixed: options.SegFixed = None,
     seg_moving: options.SegMoving = None,
     points_fixed: options.PointsFixed = None,
@@ -57,22 +49,9 @@ def register(
     label_threshold: options.LabelThreshold = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Folder of the results.",
-            show_default="MOVING_to_FIXED",
-            rich_help_panel=options.OUTPUT,
-        ),
+        option(OUTPUT, "--out", "-o", metavar=FOLDER, help="Folder of the results.", default="MOVING_to_FIXED"),
     ] = None,
-    inverse: Annotated[
-        bool,
-        typer.Option(
-            "--inverse",
-            help="Also write the inverse displacement field, inverse.mha.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
+    inverse: options.Inverse = False,
     field_type: options.FieldType = "float64",
     no_picture: options.NoPicture = False,
     overwrite: options.Overwrite = False,
@@ -82,7 +61,7 @@ def register(
     seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
 ) -> None:
-    """Register MOVING to FIXED: align them, predict the displacement field, improve it by iterations, warp, report.
+    """Register MOVING to FIXED: initial transform, predicted displacement field, iterations on the pair, warping.
 
     Writes warped.<ext>, field.mha, report.json and report.png.
     """
@@ -119,31 +98,49 @@ def register(
 
 
 def adapt(
-    fixed: Annotated[
-        Path | None, typer.Argument(metavar="FIXED", help="The fixed image.", rich_help_panel=options.IMAGES)
+    fixed: Annotated[Path | None, argument("FIXED", "The fixed (reference, target) image.")] = None,
+    moving: Annotated[Path | None, argument("MOVING", "The moving (source) image.")] = None,
+    pairs: Annotated[
+        Path | None,
+        option(
+            PROPERTIES,
+            "--pairs",
+            metavar="PAIRS.csv",
+            help="Table of several pairs, with columns fixed and moving, instead of FIXED and MOVING.",
+        ),
     ] = None,
-    moving: Annotated[
-        Path | None, typer.Argument(metavar="MOVING", help="The moving image.", rich_help_panel=options.IMAGES)
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the adapted model.", show_default=False)
-    ] = None,
-    pairs: Annotated[Path | None, typer.Option("--pairs", help="CSV of several pairs (fixed, moving) instead.")] = None,
+    slice_index: options.Slice = None,
     model: options.ModelName = defaults.MODEL,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", "--iterations", "-n", min=1, help="Number of iterations.", show_default="the preset's"),
+        option(
+            MODEL,
+            "--steps",
+            "--iterations",
+            "-n",
+            low=1,
+            metavar=NUMBER,
+            help="Number of iterations.",
+            default="the preset's, 50",
+        ),
     ] = None,
     preset: options.Preset = None,
     parameters: options.Parameters = None,
-    slice_index: options.Slice = None,
+    out: Annotated[
+        Path | None,
+        option(OUTPUT, "--out", "-o", metavar=FOLDER, help="Folder of the adapted model. Required.", default=False),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
 ) -> None:
-    """Adapt a model to a pair, or to a table of pairs, and keep it for similar images."""
+    """Adapt (fine-tune) the weights of a model on a pair, or on a table of pairs, and save it for similar images.
+
+    (To improve the registration of one pair, use 'cnnreg register --iterations N'. 'cnnreg finetune' is another name of
+    this command.)
+    """
     if (pairs is None) == (fixed is None) or (fixed is None) != (moving is None):
         raise UsageError("give either FIXED and MOVING, or --pairs with a table")
     if out is None:

@@ -6,57 +6,82 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cnnreg import defaults
 from cnnreg.cli import console, options, progress
+from cnnreg.cli.declaring import FOLDER, MACHINE, NUMBER, OUTPUT, TRAINING, option
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnreg.learning.training import Progress
 
+CASES = "Cases"
+
+
+def _description(name: str, help: str) -> Any:
+    return typer.Argument(metavar=name, help=help, show_default=False)
+
 
 def study(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE.toml", help="The other kind of images.", show_default=False)
-    ],
-    target: Annotated[
-        Path, typer.Argument(metavar="TARGET.toml", help="The kind to be registered.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.", show_default=False)],
+    source: Annotated[Path, _description("SOURCE.toml", "Description of the data set of the other domain.")],
+    target: Annotated[Path, _description("TARGET.toml", "Description of the data set to be registered.")],
+    out: Annotated[Path, option(OUTPUT, "--out", "-o", metavar=FOLDER, help="Folder of the results.", default=False)],
     source_model: Annotated[
-        str | None, typer.Option("--source-model", help="A model of SOURCE, instead of training one.")
+        str | None,
+        option(TRAINING, "--source-model", metavar="NAME", help="Trained model of SOURCE, instead of training one."),
     ] = None,
     target_model: Annotated[
-        str | None, typer.Option("--target-model", help="A model of TARGET, instead of training one.")
+        str | None,
+        option(TRAINING, "--target-model", metavar="NAME", help="Trained model of TARGET, instead of training one."),
+    ] = None,
+    train_steps: Annotated[
+        int | None,
+        option(
+            TRAINING,
+            "--train-steps",
+            low=1,
+            metavar=NUMBER,
+            help="Number of optimiser steps of each training.",
+            default="10000",
+        ),
     ] = None,
     rows: Annotated[
-        str | None, typer.Option("--rows", help="Only these, such as a,c,i,default.", show_default="all")
+        str | None,
+        option(CASES, "--rows", metavar="LIST", help="Run these rows only, such as a,c,i,default.", default="all"),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many test pairs, at random.")] = None,
+    limit: Annotated[
+        int | None,
+        option(CASES, "--limit", low=1, metavar=NUMBER, help="Largest number of test pairs, drawn at random."),
+    ] = None,
     long_limit: Annotated[
-        int | None, typer.Option("--long-limit", min=1, help="Only so many for the rows a, d and g.")
-    ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Pairs at a time, each in a process.")] = 1,
-    train_steps: Annotated[
-        int | None, typer.Option("--train-steps", min=1, help="Of each training.", show_default="10000")
+        int | None,
+        option(CASES, "--long-limit", low=1, metavar=NUMBER, help="Largest number of pairs for the rows a, d and g."),
     ] = None,
     convergence: Annotated[
-        int, typer.Option("--convergence", min=1, help="One-shot steps of the rows a, d and g.")
+        int, option(CASES, "--convergence", low=1, metavar=NUMBER, help="Number of iterations of the rows a, d and g.")
     ] = 3000,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is missing in the folder.")] = False,
+    jobs: Annotated[
+        int,
+        option(MACHINE, "--jobs", "-j", low=1, metavar=NUMBER, help="Number of pairs at a time, each in a process."),
+    ] = 1,
+    resume: Annotated[
+        bool, option(OUTPUT, "--resume", help="Continue with what is missing in the folder of the results.")
+    ] = False,
     overwrite: options.Overwrite = False,
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """The paper's study on two data sets: pre-training, one-shot adaptation and elastix, ten rows and our own.
+    """Repeat the paper's study on two data sets: its ten rows, elastix among them, and the presets of cnnreg.
 
-    A description names the tables of pairs, train and test (and validation), and says whether to mirror. Writes
-    results.csv, summary.md, figure.png and figure.pdf; every pair is saved at once, for --resume.
+    A description names the tables of training, validation and test pairs, and says whether to pair images with their
+    mirror images.
+
+    Writes results.csv, summary.md, figure.png and figure.pdf. Every pair is saved at once, for --resume.
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")

@@ -4,48 +4,84 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnnreg import defaults
 from cnnreg.cli import console, options, progress, settings
+from cnnreg.cli.declaring import FOLDER, MODEL, NUMBER, OUTPUT, TRAINING, argument, option
 from cnnreg.errors import UsageError
+
+CARD = "Card of the model"
 
 
 def train(
     table: Annotated[
         Path,
-        typer.Argument(
-            metavar="PAIRS.csv",
-            help="Columns fixed, moving[, seg_fixed, seg_moving]; with --mirror image[, seg].",
-            show_default=False,
+        argument(
+            "PAIRS.csv",
+            "Table of pairs with columns fixed and moving, and seg_fixed and seg_moving where there are label maps; "
+            "with --mirror columns image and seg.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model.", show_default=False)],
+    out: Annotated[Path, option(OUTPUT, "--out", "-o", metavar=FOLDER, help="Folder of the model.", default=False)],
     validation: Annotated[
-        Path | None, typer.Option("--val", help="A table like PAIRS.csv to choose the best step by.")
+        Path | None,
+        option(
+            TRAINING,
+            "--val",
+            metavar="PAIRS.csv",
+            help="Table of validation pairs, by which the best weights are chosen.",
+        ),
     ] = None,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Pair each image with its own mirror image, affinely aligned.")
+        bool,
+        option(TRAINING, "--mirror", help="Pair each image with its own mirror image, after an affine registration."),
     ] = False,
-    model: Annotated[str, typer.Option("--model", "-m", help="Start from a model instead of random weights.")] = "none",
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Optimiser steps.", show_default="the preset's")
+        int | None,
+        option(
+            TRAINING,
+            "--steps",
+            "--iterations",
+            low=1,
+            metavar=NUMBER,
+            help="Number of optimiser steps.",
+            default="the preset's, 10000",
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Passes over the table, instead of --steps.")
+        int | None,
+        option(
+            TRAINING, "--epochs", low=1, metavar=NUMBER, help="Number of passes over the table, instead of --steps."
+        ),
     ] = None,
+    resume: Annotated[
+        bool, option(TRAINING, "--resume", help="Continue from the checkpoint in the folder of the model.")
+    ] = False,
+    model: Annotated[
+        str,
+        option(
+            MODEL,
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Start from the weights of a trained model; none is random weights.",
+        ),
+    ] = "none",
     preset: options.Preset = None,
     parameters: options.Parameters = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    description: Annotated[str, typer.Option("--description", help="For the model's card.")] = "",
-    license: Annotated[str, typer.Option("--license", help="For the model's card: whose data, whose terms.")] = "",
+    description: Annotated[str, option(CARD, "--description", metavar="TEXT", help="Description of the model.")] = "",
+    license: Annotated[
+        str, option(CARD, "--license", metavar="TEXT", help="Licence of the model: whose data, on which terms.")
+    ] = "",
     device: options.Device = "auto",
     seed: options.Seed = defaults.SEED,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a model without labels on a table of pairs. Ctrl-C keeps a checkpoint for --resume."""
+    """Train a model on a table of pairs, without labels.
+
+    Ctrl-C writes a checkpoint, from which --resume continues.
+    """
     if steps and epochs:
         raise UsageError("--steps and --epochs exclude each other")
     if resume and overwrite:

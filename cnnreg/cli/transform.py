@@ -1,49 +1,85 @@
 """``cnnreg transform``: what can be done with a saved field or affine transform."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from cnnreg.cli import console, options
+from cnnreg.cli.declaring import FILE, IMAGES, OUTPUT, option
+from cnnreg.cli.help import Command, Group
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
-    help="Invert, compose, measure and convert fields (field.mha and other tools') and affine transforms (affine.tfm).",
+    help="Invert, compose, inspect and convert displacement fields and affine transforms, also those of other tools.",
 )
 
+CONVENTION = "Convention"
+Convention = Literal["itk", "ants", "elastix", "voxelmorph", "scipy"]
 Input = Annotated[
-    Path, typer.Argument(metavar="TRANSFORM", help="A field, or an affine transform.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="TRANSFORM",
+        help="A displacement field (such as field.mha) or an affine transform (such as affine.tfm).",
+        show_default=False,
+    ),
 ]
-Output = Annotated[Path, typer.Option("--out", "-o", help="File of the result.", show_default=False)]
-Like = Annotated[Path | None, typer.Option("--like", help="The image on whose grid the result lies.")]
+Output = Annotated[Path, option(OUTPUT, "--out", "-o", metavar=FILE, help="File of the result.", default=False)]
+Like = Annotated[
+    Path | None,
+    option(IMAGES, "--reference", "--like", metavar=FILE, help="The image on whose grid the result lies."),
+]
 Source = Annotated[
-    str | None,
-    typer.Option("--from", help="itk, ants, elastix, voxelmorph or scipy.", show_default="by the suffix"),
+    Convention | None,
+    option(
+        CONVENTION,
+        "--from",
+        metavar="TOOL",
+        help="Convention of TRANSFORM: itk, ants, elastix, voxelmorph or scipy.",
+        default="by the suffix",
+    ),
 ]
 Target = Annotated[
-    str | None, typer.Option("--to", help="itk, ants, elastix, voxelmorph or scipy.", show_default="by the suffix")
+    Convention | None,
+    option(
+        CONVENTION,
+        "--to",
+        metavar="TOOL",
+        help="Convention of the result: itk, ants, elastix, voxelmorph or scipy.",
+        default="by the suffix",
+    ),
 ]
 Fixed = Annotated[
-    Path | None, typer.Option("--fixed", help="The fixed image, for files that do not tell its geometry.")
+    Path | None,
+    option(IMAGES, "--fixed", metavar=FILE, help="The fixed image, for files that do not tell its geometry."),
 ]
 Moving = Annotated[
-    Path | None, typer.Option("--moving", help="The moving image, for conventions in its pixels: voxelmorph, scipy.")
+    Path | None,
+    option(
+        IMAGES,
+        "--moving",
+        metavar=FILE,
+        help="The moving image, for conventions in its pixels: voxelmorph and scipy.",
+    ),
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def info(transform: Input, source: Source = None, fixed: Fixed = None, moving: Moving = None) -> None:
-    """What a transform is: kind, geometry, length, folding."""
+    """Describe a transform: its kind, geometry, length and folding."""
     from cnnreg.pipeline.transformation import describe, read_transform
 
     for name, value in describe(read_transform(transform, kind=source, like=fixed, moving=moving)).items():
         console.say(f"{name + ':':<12} {value}")
 
 
-@app.command()
+@app.command(cls=Command)
 def invert(transform: Input, out: Output, like: Like = None, overwrite: options.Overwrite = False) -> None:
-    """The way back, from the moving to the fixed image; --like MOVING for images of different grids."""
+    """Invert a transform, so that it maps the moving to the fixed image.
+
+    Give --reference MOVING where the two images have different grids.
+    """
     from cnnreg.pipeline import transformation as t
 
     t.claim_file(out, overwrite=overwrite, inputs=[transform, like])
@@ -54,25 +90,36 @@ def invert(transform: Input, out: Output, like: Like = None, overwrite: options.
     _tell(written)
 
 
-@app.command()
+@app.command(cls=Command)
 def compose(
     transforms: Annotated[
-        list[Path], typer.Argument(metavar="FIRST NEXT...", help="In the order that a fixed point goes through them.")
+        list[Path],
+        typer.Argument(
+            metavar="TRANSFORM...",
+            help="The transforms, in the order in which a point of the fixed image goes through them.",
+            show_default=False,
+        ),
     ],
     out: Output,
     like: Like = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """One transform for several: points of the fixed image go through FIRST, then NEXT, to the moving image."""
+    """Compose several transforms into one.
+
+    Points of the fixed image go through the first transform, then the next, to the moving image.
+    """
     from cnnreg.pipeline import transformation as t
 
     t.claim_file(out, overwrite=overwrite, inputs=[*transforms, like])
     _tell(t.write_transform(t.compose([t.read_transform(path) for path in transforms], like=like), out))
 
 
-@app.command()
+@app.command(cls=Command)
 def jacobian(transform: Input, out: Output, overwrite: options.Overwrite = False) -> None:
-    """The map of the Jacobian determinant: 1 keeps areas, below 1 shrinks towards the fixed image, <= 0 folds."""
+    """Write the map of the Jacobian determinant of a displacement field.
+
+    1 keeps areas. Above 1 an area of the fixed image is larger in the moving image. At 0 and below the field folds.
+    """
     from cnnreg.pipeline import transformation as t
 
     t.claim_file(out, overwrite=overwrite, inputs=[transform])
@@ -83,7 +130,7 @@ def jacobian(transform: Input, out: Output, overwrite: options.Overwrite = False
     _tell([out])
 
 
-@app.command()
+@app.command(cls=Command)
 def convert(
     transform: Input,
     out: Output,
@@ -93,7 +140,7 @@ def convert(
     moving: Moving = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Translate a field between ITK, ANTs, elastix, VoxelMorph and SciPy."""
+    """Convert a displacement field between ITK, ANTs, elastix, VoxelMorph and SciPy."""
     from cnnreg.pipeline import transformation as t
 
     t.claim_file(out, overwrite=overwrite, inputs=[transform, fixed, moving])

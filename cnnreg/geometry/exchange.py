@@ -1,7 +1,8 @@
 """Fields in the conventions of other tools. Ours inside, theirs at this border.
 
 ================  ==================================================================================================
-itk               displacement field image, physical (x, y): .mha, .mhd, .nrrd, .nii; ITK, SimpleITK, Slicer, ANTs
+itk               displacement field image, physical (x, y): .mha, .mhd, .nrrd, .nii; ITK, SimpleITK, Slicer, ANTs.
+                  Or a transform file, .h5 or .tfm: any transform is read, sampled on a grid
 ants              the same as NIfTI, .nii.gz, which is what ANTs writes itself
 elastix           a parameter file, .txt, with the field beside it: transformix
 voxelmorph        .npz with ``vol`` (H, W, 2): displacement in pixels, row then column
@@ -19,12 +20,13 @@ from torch import Tensor
 
 from cnnreg.errors import ImageError, UsageError, unknown_name
 from cnnreg.files import replacing, write_text
+from cnnreg.geometry import itktransform
 from cnnreg.geometry.fields import pixel_grid
 from cnnreg.geometry.resampling import between, source_points
 from cnnreg.images.image import Grid, read_field, write_field
 
 SUFFIXES = {
-    "itk": (".mha", ".mhd", ".nrrd", ".nii"),
+    "itk": (".mha", ".mhd", ".nrrd", ".nii", *itktransform.SUFFIXES),
     "ants": (".nii.gz",),
     "elastix": (".txt",),
     "voxelmorph": (".npz",),
@@ -50,6 +52,9 @@ def export_field(field: Tensor, grid: Grid, path: Path, *, kind: str, moving: Gr
 
     ``moving`` is the moving image's grid, which the conventions in pixels need; by default the same as ``grid``.
     """
+    if path.suffix.lower() in itktransform.SUFFIXES:
+        itktransform.write_itk(field, grid, path)
+        return [path]
     if kind in {"itk", "ants"}:
         write_field(field[0].numpy(), grid, path)
         return [path]
@@ -81,6 +86,8 @@ def import_field(path: Path, *, kind: str, grid: Grid | None = None, moving: Gri
     """
     if not path.is_file():
         raise ImageError(f"there is no field {path}")
+    if path.suffix.lower() in itktransform.SUFFIXES:
+        return itktransform.sample_itk(path, grid)
     if kind == "elastix":
         path = _beside(path)
     if kind in {"itk", "ants", "elastix"}:

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from cnnreg.errors import ImageError
 from cnnreg.files import replacing
 from cnnreg.geometry.affine import Affine
+from cnnreg.geometry.itktransform import SUFFIXES, is_linear, read_itk, unreadable
 from cnnreg.images.image import Grid
 
 _ELASTIX = {
@@ -20,8 +21,8 @@ _ELASTIX = {
 
 def is_affine(path: Path) -> bool:
     """Whether a file's name and beginning are those of a linear transform, not of a field."""
-    if path.suffix in {".tfm", ".h5", ".hdf5", ".mat", ".xfm"}:
-        return True
+    if path.suffix.lower() in SUFFIXES:
+        return is_linear(path)
     if path.suffix != ".txt" or not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -54,22 +55,15 @@ def read_affine(path: Path, fixed: Grid, moving: Grid) -> Affine:
     Raises:
         ImageError: no such file, not a transform, not 2D, or not linear.
     """
-    if not path.is_file():
-        raise ImageError(f"there is no transform file {path}")
     try:
-        transform = _elastix(path) or sitk.ReadTransform(str(path))
+        transform = _elastix(path) or read_itk(path)
     except (RuntimeError, ValueError):
-        raise ImageError(
-            f"{path} is not a transform: expected an ITK transform file (.tfm, .txt, .h5, .mat) or an elastix "
-            f"parameter file"
-        ) from None
-    if transform.GetDimension() != 2:
-        raise ImageError(f"{path} holds a {transform.GetDimension()}D transform; a 2D one was expected")
+        raise unreadable(path) from None
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) * fixed.size[::-1]
     points = corners @ fixed.matrix.T + np.asarray(fixed.origin)
     moved = np.array([transform.TransformPoint(point) for point in points.tolist()])
     if not np.allclose(moved[0] + moved[3], moved[1] + moved[2], atol=1e-6 * (1 + np.abs(moved).max())):
-        raise ImageError(f"{path} is not linear; an initial alignment is rigid or affine")
+        raise ImageError(f"{path} is not linear; give it as a displacement field")
     linear = np.linalg.solve(np.c_[points[:3], np.ones(3)], moved[:3]).T  # (x, y, 1) -> (x, y)
     inverse = np.linalg.inv(moving.matrix)
     matrix = inverse @ linear[:, :2] @ fixed.matrix
@@ -79,7 +73,7 @@ def read_affine(path: Path, fixed: Grid, moving: Grid) -> Affine:
 
 def _elastix(path: Path) -> sitk.Transform | None:
     """A linear transform of elastix, from lines such as (Transform "AffineTransform"); None if it is no such file."""
-    if path.suffix != ".txt":
+    if path.suffix != ".txt" or not path.is_file():
         return None
     values: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

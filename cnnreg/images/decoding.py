@@ -21,7 +21,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from cnnreg.errors import FileNotice, ImageError
-from cnnreg.images.formats import FORMATS, check_size, sniff
+from cnnreg.images.formats import FORMATS, TITLES, check_size, sniff
 from cnnreg.images.nifti import is_misplaced_by_itk, read_nifti
 from cnnreg.images.tiff import UPRIGHT, Layout, read_tiff, tiff_layout
 
@@ -71,9 +71,9 @@ def _first_to_read(path: Path, name: str | None, decoders: list[Decoder]) -> sit
         except Exception as error:  # decoders raise whatever they like at damaged files
             reasons.append(str(error).strip().splitlines()[-1:] or [type(error).__name__])
     if name is None:
-        raise ImageError(f"{path} is not an image in a format that cnnreg reads ({', '.join(FORMATS)})")
+        raise ImageError(f"{path} is not an image in a format that cnnreg reads ({', '.join(TITLES.values())})")
     reason = reasons[0][0].removeprefix("sitk::ERROR: ").rstrip(".")
-    raise ImageError(f"{path} begins like a {name.upper()} file but cannot be read: damaged or truncated ({reason})")
+    raise ImageError(f"{path} begins like a {TITLES[name]} file but cannot be read: damaged or truncated ({reason})")
 
 
 def _decoders(path: Path, name: str | None, head: bytes) -> list[Decoder]:

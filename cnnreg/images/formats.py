@@ -1,12 +1,12 @@
 """The image file formats: how to recognise them, and what each can hold."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnnreg.errors import ImageError
+from cnnreg.memory import available
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ FORMATS = {
     "nrrd": Format("NrrdImageIO"),
     "dicom": Format("GDCMImageIO", ""),  # results are no DICOM series: written as MetaImage
 }
+TITLES = {name: name.upper() for name in FORMATS} | {"nifti": "NIfTI", "meta": "MetaImage"}
 
 
 def sniff(head: bytes) -> str | None:
@@ -62,13 +63,10 @@ def check_size(path: Path, size: Sequence[int]) -> None:
     Raises:
         ImageError: it does.
     """
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not told here
-        return
+    memory = available()
     if math.prod(size) > memory:
         claimed = " x ".join(str(n) for n in size)
         raise ImageError(
-            f"{path} claims to be {claimed} pixels, more than the {memory / 2**30:.0f} GiB of this machine's memory; "
+            f"{path} claims to be {claimed} pixels, more than the {memory / 2**30:.0f} GiB of memory that there are; "
             f"the file is damaged, or a smaller level or part of it is needed"
         )

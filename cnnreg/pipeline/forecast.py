@@ -1,6 +1,5 @@
 """What a registration of large images will take, told before it begins."""
 
-import os
 import time
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import torch
 from cnnreg.config import RefinementConfig
 from cnnreg.engine.refinement import refine
 from cnnreg.images.image import Image
+from cnnreg.memory import available
 
 PROBE = 0.025  # seconds that the small registration takes where the numbers below were measured, on one core
 MEBIBYTE, MEGAPIXEL = 2**20, 10**6
@@ -21,8 +21,8 @@ class Forecast:
 
     seconds: float
     memory: float
-    available: int  # bytes of this machine
-    size: tuple[int, int]  # rows, columns on which the field is moved
+    available: int  # bytes, of this machine or job
+    size: tuple[int, int]  # rows, columns of the finest resolution level
 
     @property
     def notable(self) -> bool:
@@ -31,10 +31,10 @@ class Forecast:
 
     def __str__(self) -> str:
         height, width = self.size
-        told = f"this takes about {self.seconds:.0f} s and {self.memory / 2**30:.1f} GB of memory"
+        told = f"this registration takes about {self.seconds:.0f} s and {self.memory / 2**30:.1f} GB of memory"
         if self.memory > self.available:
-            told += f", more than the {self.available / 2**30:.1f} GB of this machine"
-        return f"{told}; the field is moved on {width} x {height} pixels (--max-size)"
+            told += f", more than the {self.available / 2**30:.1f} GB that there are"
+        return f"{told}; the finest resolution level has {width} x {height} pixels (--max-size)"
 
 
 def forecast(fixed: Image, moving: Image, *, steps: int, max_size: int, device: str) -> Forecast:
@@ -51,7 +51,7 @@ def forecast(fixed: Image, moving: Image, *, steps: int, max_size: int, device: 
     memory = max(450.0, 380 + 44 * f + (258 if colour else 220) * r, 380 + 119 * f, 380 + 75 * m)
     seconds = 1.5 + 0.12 * (f + m) + 0.02 * r * steps + 0.9 * f + (0.5 * f if colour else 0.0)
     slower = 1.0 if seconds < LONG / 2 and memory * MEBIBYTE < LARGE else _probe(device) / PROBE
-    return Forecast(seconds * slower, memory * MEBIBYTE, _available(), size)
+    return Forecast(seconds * slower, memory * MEBIBYTE, available(), size)
 
 
 def _probe(device: str) -> float:
@@ -63,11 +63,3 @@ def _probe(device: str) -> float:
         refine(images[0], images[1], {}, steps=12, config=RefinementConfig()).field.cpu()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def _available() -> int:
-    """Memory of this machine in bytes; where it does not say, more than anything needs."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**63

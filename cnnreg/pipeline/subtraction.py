@@ -1,4 +1,4 @@
-"""``cnnreg csub``: contralateral subtraction, an image minus its own mirror image laid onto it."""
+"""``cnnreg csub``: contralateral subtraction, an image minus its own mirror image, registered to it."""
 
 import json
 from dataclasses import dataclass, replace
@@ -147,7 +147,7 @@ def picture(result: Subtraction, path: Path) -> Any:
         region=region,
         heading=f"{path.name} minus its mirror image",
         caption=[
-            f"model {result.model}, {result.steps} one-shot steps",
-            f"MAD: {',   '.join(stages)};   folding {result.measures['deformable']['folding_percent']:.3f} %",
+            f"model {result.model}, {result.steps} iterations",
+            f"MAE: {',   '.join(stages)};   folding {result.measures['deformable']['folding_percent']:.3f} %",
         ],
     )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,7 +68,7 @@ def _with_field(path: Path) -> list[Path]:
 
 
 def invert(transform: Transform, *, like: Path | None) -> tuple[Transform, dict[str, float]]:
-    """The way back, on the grid of ``like``, the moving image, and how far there and back ends from the start."""
+    """The inverse, on the grid of ``like``, the moving image, and its inverse consistency error."""
     if isinstance(transform, Affine):
         return transform.inverse(), {}
     grid = read_image(like).grid if like else transform.grid
@@ -94,7 +93,9 @@ def compose(transforms: list[Transform], *, like: Path | None) -> Transform:
         return whole
     first = transforms[0]
     if like is None and isinstance(first, Affine):
-        raise UsageError("the first transform is affine, so it does not say where the result lies: give --like FIXED")
+        raise UsageError(
+            "the first transform is affine, so it does not say on which grid the result lies: give --reference FIXED"
+        )
     grid = read_image(like).grid if like else first.grid  # type: ignore[union-attr]
     start = pixel_grid(torch.zeros(1, 1, *grid.size, dtype=torch.float64))
     points = between(grid, PLANE, start)
@@ -133,11 +134,11 @@ def describe(transform: Transform) -> dict[str, Any]:
     if isinstance(transform, Affine):
         (a, b), (c, d) = transform.matrix[::-1, ::-1].tolist()
         return {
-            "kind": "affine, physical points (x, y) of the fixed to the moving image",
+            "kind": "affine transform, physical points (x, y) of the fixed to the moving image",
             "matrix": f"[{a:.6g} {b:.6g}; {c:.6g} {d:.6g}]",
             "translation": "({:.6g}, {:.6g})".format(*transform.offset[::-1]),
-            "turn": f"{transform.turn} (y downwards)",
-            "area": f"x {np.linalg.det(transform.matrix):.5g}",
+            "rotation": f"{transform.turn} (y downwards)",
+            "scale": f"{transform.size:.5g}{', mirrored' if transform.mirrors else ''}",
         }
     grid, length = transform.grid, transform.field.norm(dim=1)
     mirrors = handedness(transform.field) < 0

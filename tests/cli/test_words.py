@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from cnnreg.cli import console, options, settings
+from cnnreg.cli import console, settings
+from cnnreg.cli.declaring import IMAGES, INITIAL, LABELS, MACHINE, METRIC, MODEL, OUTPUT
 from cnnreg.errors import UsageError
 from tests.conftest import Ended
 
 GROUPS = [
-    options.IMAGES,
-    options.MODEL,
-    options.INITIAL,
-    options.METRIC,
-    options.LABELS,
-    options.OUTPUT,
-    options.MACHINE,
+    IMAGES,
+    MODEL,
+    INITIAL,
+    METRIC,
+    LABELS,
+    OUTPUT,
+    MACHINE,
 ]
 
 

@@ -198,7 +198,7 @@ def test_affine_transforms_compose_and_invert(cli, tmp_path):
     assert "matrix:      [1.1 0.2; -0.1 0.9]" in told
     assert "translation: (3, -2)" in told
     ended = cli("transform", "compose", tmp_path / "a.tfm", tmp_path / "f.mha", "-o", tmp_path / "no.mha")
-    assert (ended.code, "--like FIXED" in ended.err) == (2, True)
+    assert (ended.code, "--reference FIXED" in ended.err) == (2, True)
     like = ["--like", tmp_path / "fixed.mha"]
     assert (
         cli("transform", "compose", tmp_path / "a.tfm", tmp_path / "f.mha", "-o", tmp_path / "af.mha", *like).code == 0
@@ -212,7 +212,7 @@ def test_affine_transforms_compose_and_invert(cli, tmp_path):
         ("info noise.npz", "is no voxelmorph field"),
         ("convert f.npy -o f.xyz", "no convention has this suffix"),
         ("convert f.npy -o f.mha --to scipy", "as scipy its suffix is .npy"),
-        ("convert f.npy -o f.mha --to vxm", "unknown convention"),
+        ("convert f.npy -o f.mha --to vxm", "'vxm' is not one of 'itk'"),
         ("jacobian f.npy -o j.png", "a map of numbers is written as"),
         ("info f.npy --fixed small.mha", "the fixed image 20x20"),
     ],
@@ -236,14 +236,14 @@ def test_points_go_there_and_back(cli, case):
     like = ["--like", folder / "moving.mha", "-o", folder]
     ended = cli("apply", folder / "field.mha", "--points", folder / "p.csv", *like, "-q")
     assert ended.code == 0, ended.err
-    with (folder / "p_moved.csv").open() as file:
+    with (folder / "p_transformed.csv").open() as file:
         there = list(csv.DictReader(file))
     assert list(there[0]) == ["name", "x", "y", "x_fixed", "y_fixed"]
     moved = np.array([[float(row["y"]), float(row["x"])] for row in there])
     assert moved == pytest.approx(move_points(POINTS, field, grid, image.grid), abs=1e-4)
     (folder / "q.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for y, x in moved))
     assert cli("apply", folder / "field.mha", "--moving-points", folder / "q.csv", *like, "-q").code == 0
-    with (folder / "q_moved.csv").open() as file:
+    with (folder / "q_transformed.csv").open() as file:
         back = list(csv.DictReader(file))
     assert list(back[0]) == ["x", "y", "x_moving", "y_moving", "residual_px"]
     assert np.array([[float(row["y"]), float(row["x"])] for row in back]) == pytest.approx(POINTS, abs=0.02)
@@ -252,6 +252,6 @@ def test_points_go_there_and_back(cli, case):
     physical = POINTS[:, ::-1] @ grid.matrix.T + np.asarray(grid.origin)
     (folder / "r.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in physical))
     assert cli("apply", folder / "field.mha", "--points", folder / "r.csv", "--physical", *like, "-q").code == 0
-    with (folder / "r_moved.csv").open() as file:
+    with (folder / "r_transformed.csv").open() as file:
         for row, point in zip(csv.DictReader(file), physical.tolist(), strict=True):
             assert (float(row["x"]), float(row["y"])) == pytest.approx(transform.TransformPoint(point), abs=0.05)

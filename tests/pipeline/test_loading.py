@@ -284,8 +284,8 @@ def test_what_large_images_will_take_is_told(monkeypatch):
     assert small.memory < reduced.memory <= large.memory < of(4096, 4096, channels=(3,)).memory * 1.01
     assert 1.8 * 2**30 < large.memory < 3 * 2**30  # measured: 2.2
     assert "4096" not in str(large)
-    assert "of memory; the field is moved on 2048 x 2048 pixels" in str(large)
-    assert "more than the 1.0 GB of this machine" in str(replace(large, available=2**30))
+    assert "of memory; the finest resolution level has 2048 x 2048 pixels" in str(large)
+    assert "more than the 1.0 GB that there are" in str(replace(large, available=2**30))
 
 
 def test_the_forecast_goes_to_standard_error(cli, pair_files, tmp_path, monkeypatch):

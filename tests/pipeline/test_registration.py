@@ -363,5 +363,5 @@ def test_unknown_field_type(cli, pair_files, tiny_model, tmp_path):
     """It is refused before anything is written, and what would be right is said."""
     ended = cli("register", *pair_files, "-m", tiny_model, "-o", tmp_path / "out", "--field-type", "half")
     assert ended.code == 2
-    assert "float32 or float64" in ended.err
+    assert "'float32', 'float64'" in ended.err
     assert not (tmp_path / "out").exists()

@@ -173,12 +173,46 @@ def test_apply_equals_simpleitk_on_a_rotated_anisotropic_grid(cli, tmp_path):
     assert ours.GetDirection() == pytest.approx(theirs.GetDirection())
 
 
+def test_apply_on_the_grid_of_a_reference(cli, tmp_path):
+    """Finer, elsewhere, larger than the field: as SimpleITK resamples it, and 0 where the field says nothing."""
+    field = shift_field(tmp_path / "f.mha", 2, -3)
+    image = write_itk(tmp_path / "i.mha", smooth_image((60, 70)) + 1)
+    reference = write_itk(tmp_path / "r.mha", smooth_image((90, 100)), spacing=(0.75, 0.75), origin=(-5, 10.25))
+    ended = cli("apply", field, image, "--reference", reference, "-o", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    ours = sitk.ReadImage(str(tmp_path / "out" / "i_warped.mha"))
+    assert (ours.GetSize(), ours.GetSpacing(), ours.GetOrigin()) == ((100, 90), (0.75, 0.75), (-5.0, 10.25))
+    transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(field)))
+    theirs = sitk.Resample(sitk.ReadImage(str(image)), sitk.ReadImage(str(reference)), transform)
+    ours, theirs = sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(theirs)
+    y, x = np.mgrid[:90, :100] * 0.75 + np.array([10.25, -5])[:, None, None]
+    known = (y >= 0) & (y <= SIZE[0] - 1) & (x >= 0) & (x <= SIZE[1] - 1)
+    np.testing.assert_allclose(ours[known], theirs[known], atol=1e-4)
+    assert not ours[(y > SIZE[0]) | (x < -1) | (x > SIZE[1])].any()
+    far = write_itk(tmp_path / "far.mha", smooth_image(), origin=(900, 0))
+    ended = cli("apply", field, image, "--reference", far, "-o", tmp_path / "far")
+    assert (ended.code, "do not overlap" in ended.err) == (1, True)
+
+
+def test_interpolation_has_its_usual_name(cli, tmp_path):
+    """nearest is --label; a table is not taken for an image."""
+    labels = write_mask(tmp_path / "l.png", blob(5, 7, 3) + blob(30, 40, 200))
+    field = shift_field(tmp_path / "f.mha", 0.4, -0.4)
+    for name, chosen in (("a", ["--label"]), ("b", ["--interpolation", "nearest"])):
+        assert cli("apply", field, labels, *chosen, "-o", tmp_path / name).code == 0
+    assert (tmp_path / "a" / "l_warped.png").read_bytes() == (tmp_path / "b" / "l_warped.png").read_bytes()
+    assert cli("apply", field, labels, "--label", "--interpolation", "linear", "-o", tmp_path / "c").code == 2
+    (tmp_path / "p.csv").write_text("x,y\n1,2\n")
+    ended = cli("apply", field, tmp_path / "p.csv", "-o", tmp_path / "c")
+    assert (ended.code, "give it with --points" in ended.err) == (2, True)
+
+
 def test_apply_carries_points_and_keeps_their_columns(cli, tmp_path):
     """x and y move by the field, in the direction fixed to moving."""
     (tmp_path / "p.csv").write_text("name,x,y\napex,20,20\nbase,40,25.5\n")
     field = shift_field(tmp_path / "f.mha", 2, -3)
     assert cli("apply", field, "--points", tmp_path / "p.csv", "-o", tmp_path / "out").code == 0
-    with (tmp_path / "out" / "p_moved.csv").open() as file:
+    with (tmp_path / "out" / "p_transformed.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["apex", "base"]
     assert [(float(row["x"]), float(row["y"])) for row in rows] == [(17, 22), (37, 27.5)]

@@ -1,0 +1,30 @@
+"""How an option is declared: its panel of the help, its names, what it means, and what its default is called."""
+
+from typing import Any
+
+import typer
+
+IMAGES, PROPERTIES, INITIAL = "Images", "Image properties", "Initial transform"
+MODEL, METRIC, LABELS = "Model and adaptation", "Metric and masks", "Labels and landmarks"
+OUTPUT, MACHINE, TRAINING = "Output", "Machine", "Training"
+FILE, FOLDER, NUMBER = "FILE", "FOLDER", "N"
+
+
+def option(
+    panel: str,
+    *names: str,
+    help: str,
+    metavar: str | None = None,
+    default: str | bool = True,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """An option in a panel of the help; ``default`` is how it is told, where the value itself would not tell it."""
+    return typer.Option(
+        *names, help=help, metavar=metavar, show_default=default, min=low, max=high, rich_help_panel=panel
+    )
+
+
+def argument(name: str, help: str) -> Any:
+    """A file that a command works on."""
+    return typer.Argument(metavar=name, help=help, show_default=False, rich_help_panel=IMAGES)
