@@ -7,9 +7,13 @@ within the width of a cell.
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnreg.images.morphology import filled, hull_area, shrunk
+from cnnreg.images.morphology import filled, hull_area, largest, opened, shrunk
 
 NEAR = 0.8  # cells: what is this near to an arc or a line belongs to it
+UNEVEN = 0.011  # of the longer side: so near to one circle is a rim that is soft, or not quite round
+ROUND, CUTS = 0.75, 2  # so much of the outline is then that circle, and so many straight lines are the rest
+FILLS = 0.97  # of the shorter side: it reaches from rim to rim, which round things seldom do
+TABS = 0.02  # of the longer side: what is narrower, such as the notch of a fundus camera, is no part of the shape
 TRIALS = 300  # of three points each
 EXPLAINED, LEAST = 0.94, 0.07  # of the outline: by all arcs and lines, by each of them
 WITH_ARCS = {(1, lines) for lines in range(5)} | {(2, 2), (2, 3)}  # arcs and lines
@@ -29,7 +33,8 @@ def aperture(left: Mask, cells: Array) -> Mask | None:
 
     Where the image itself ends does not count.
     """
-    shape = filled(left)
+    side = max(left.shape)
+    shape = largest(opened(filled(left), round(TABS * side)))
     share = float(shape.mean())
     if not LEAST_INSIDE <= share <= 1 - LEAST_OUTSIDE or not _is_convex(shape):
         return None
@@ -41,9 +46,21 @@ def aperture(left: Mask, cells: Array) -> Mask | None:
     points = np.argwhere(shape & ~shrunk(shape, outside=True)).astype(float)
     if len(points) < FEWEST:
         return None
-    side = max(shape.shape)
     found = _parts(points, side, arcs=False) in POLYGONS or _parts(points, side) in WITH_ARCS
-    return shape if found else None
+    return shape if found or _is_round(points, shape.shape) else None
+
+
+def _is_round(points: Array, size: tuple[int, ...]) -> bool:
+    """Whether one circle that fills the frame, cut off straight at some sides, about explains points (N, 2)."""
+    side, rng = max(size), np.random.default_rng(0)
+    near = max(NEAR, UNEVEN * side)
+    rest = points[~_best(points, 3, rng, side, near)]
+    if np.ptp(points, axis=0).max() + 1 < FILLS * min(size) or len(rest) > (1 - ROUND) * len(points):
+        return False
+    for _ in range(CUTS):
+        if len(rest) > (1 - EXPLAINED) * len(points):
+            rest = rest[~_best(rest, 2, rng, side, near)]
+    return len(rest) <= (1 - EXPLAINED) * len(points)
 
 
 def _is_convex(shape: Mask) -> bool:
@@ -64,14 +81,14 @@ def _parts(points: Array, side: int, *, arcs: bool = True) -> tuple[int, int] | 
     return counts[3], counts[2]
 
 
-def _best(points: Array, degree: int, rng: np.random.Generator, side: int) -> Mask:
-    """Which points (N, 2) lie on the circle (``degree`` 3) or line (2) that most of them lie on."""
+def _best(points: Array, degree: int, rng: np.random.Generator, side: int, reach: float = NEAR) -> Mask:
+    """Which points (N, 2) lie on the circle (``degree`` 3) or line (2) that most of them lie on, or so near."""
     best = np.zeros(len(points), bool)
     for _ in range(2):  # the second time from those that were found
         pool = np.flatnonzero(best) if best.any() else np.arange(len(points))
         chosen = points[pool[rng.integers(len(pool), size=(TRIALS, degree))]]
         away = _from_circles(points, chosen, side) if degree == 3 else _from_lines(points, chosen)
-        near = away < NEAR
+        near = away < reach
         most = int(near.sum(1).argmax())
         best = near[most] if near[most].sum() > best.sum() else best
     return best

@@ -32,6 +32,19 @@ def shrunk(mask: Mask, times: int = 1, *, outside: bool = False) -> Mask:
     return mask
 
 
+def opened(mask: Mask, radius: int) -> Mask:
+    """Only where a disc fits in; the frame does not cut it."""
+    wide = sitk.GetImageFromArray(np.pad(mask, radius + 1, mode="edge").astype(np.uint8))
+    wide = sitk.GetArrayFromImage(sitk.BinaryMorphologicalOpening(wide, [radius, radius], sitk.sitkBall)) != 0
+    return wide[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
+
+
+def largest(mask: Mask) -> Mask:
+    """The largest part."""
+    labels, count = parts(mask)
+    return labels == 1 + np.bincount(labels.ravel())[1:].argmax() if count else mask
+
+
 def is_thick(mask: Mask) -> bool:
     """Whether a square of 3 by 3 fits into it."""
     rows = mask[:-2] & mask[1:-1] & mask[2:]

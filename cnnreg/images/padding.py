@@ -24,7 +24,8 @@ STRAIGHT = 2.0  # degrees: what is turned by more has more sides than one; a dar
 LEAST_PADDING, LEAST_CONTENT = 0.01, 0.1  # of the image
 SMALL = 0.1  # of the largest part: what is less, amid padding, is text
 EDGE = 1.0  # pixels that an edge is blurred by
-RIM_CELLS = 2  # of an aperture, which are not sharp
+RIM_CELLS, SOFT = 2, 8  # of an aperture, which are not sharp; at most, if its rim fades into the ground
+FADED = 0.75  # of how far the inside stands above the ground: what does not reach it belongs to the rim
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -129,8 +130,8 @@ class _Rectangle:
 class _Aperture:
     """Cells, of any shape."""
 
-    def __init__(self, cells: Mask) -> None:
-        self.cells = shrunk(cells, RIM_CELLS, outside=True)
+    def __init__(self, cells: Mask, rim: int = RIM_CELLS) -> None:
+        self.cells = shrunk(cells, rim, outside=True)
 
     def draw(self, size: tuple[int, ...], step: int) -> Mask | None:
         """On the pixels (H, W); None if that is nothing or all."""
@@ -142,7 +143,20 @@ class _Aperture:
 def _aperture(shape: Mask, cells: Array) -> _Aperture | None:
     """What is seen through one; None if the shape is not that of one."""
     seen = aperture(shape, cells)
-    return None if seen is None else _Aperture(seen)
+    return None if seen is None else _Aperture(seen, _fading(seen, cells))
+
+
+def _fading(seen: Mask, cells: Array) -> int:
+    """Cells from the rim inwards until the image is about as far from the ground as further in."""
+    above = np.abs(cells - np.median(cells[~seen]))
+    means = []
+    for _ in range(2 * SOFT):
+        inner = shrunk(seen, outside=True)
+        ring = seen & ~inner
+        means.append(float(above[ring].mean()) if ring.any() else 0.0)
+        seen = inner
+    bright = np.flatnonzero(np.array(means) >= FADED * np.mean(means[SOFT:]))
+    return int(np.clip(bright[0] + 1 if len(bright) else SOFT, RIM_CELLS, SOFT))
 
 
 def _rectangle(shape: Mask) -> _Rectangle | None:
