@@ -282,4 +282,12 @@ FieldType = Annotated[
         help="Type of the numbers in the displacement field's file: float64, which SimpleITK asks for, or float32.",
     ),
 ]
+Html = Annotated[
+    bool,
+    typer.Option(
+        "--html",
+        rich_help_panel=OUTPUT,
+        help="Also write report.html, one page in which the images can be wiped and flickered.",
+    ),
+]
 NoPicture = Annotated[bool, option(OUTPUT, "--no-picture", help="Do not draw report.png: saves time in long series.")]

@@ -54,6 +54,7 @@ def register(
     inverse: options.Inverse = False,
     field_type: options.FieldType = "float64",
     no_picture: options.NoPicture = False,
+    html: options.Html = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -89,7 +90,12 @@ def register(
         registration = registrar.run(request, inverse=inverse, watcher=watcher)
         shown.stage("write")
         written = registration.save(
-            folder, overwrite=overwrite, command=sys.argv, single=field_type == "float32", drawn=not no_picture
+            folder,
+            overwrite=overwrite,
+            command=sys.argv,
+            single=field_type == "float32",
+            drawn=not no_picture,
+            paged=html,
         )
     if as_json:
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())

@@ -43,15 +43,15 @@ def draw_registration(
     spread = max(float(np.quantile(np.abs(fixed - moving), 0.995)), 1e-3)
     segs = outlines or (None, None, None)
     panels = [
-        ("fixed", _grey(fixed)),
-        ("moving", _grey(moving)),
-        ("warped", _grey(warped)),
+        ("fixed", grey(fixed)),
+        ("moving", grey(moving)),
+        ("warped", grey(warped)),
         ("before: fixed green, moving magenta", _outlined(_overlay(fixed, moving), segs[0], segs[1])),
         ("after: fixed green, warped magenta", _outlined(_overlay(fixed, warped), segs[0], segs[2])),
         ("fixed grid carried to the moving image", _lattice(moving, field)),
         (f"fixed - moving (±{spread:.2f})", _diverging((fixed - moving) / spread)),
         (f"fixed - warped (±{spread:.2f})", _diverging((fixed - warped) / spread)),
-        ("area: blue shrinks to 1/2, red grows x2, black folds", _area(jacobian)),
+        ("area: blue shrinks to 1/2, red grows x2, black folds", area_colours(jacobian)),
     ]
     return sheet_of(panels, heading, caption, energies)
 
@@ -67,7 +67,7 @@ def draw_strain(
     rows, columns = (np.flatnonzero(region.any(axis=1 - axis)) for axis in (0, 1))
     rim = max(len(rows), len(columns)) // 4 + 4
     cut = tuple(slice(max(side[0] - rim, 0), side[-1] + rim + 1) for side in (rows, columns))
-    ground = _grey(np.full(region.shape, 0.93) if image is None else image)[cut]
+    ground = grey(np.full(region.shape, 0.93) if image is None else image)[cut]
     panels = []
     for name, values in zip(("radial", "circumferential", "shear"), strains, strict=True):
         limit = max(float(np.nanquantile(np.abs(values[region]), 0.98)), 0.01)
@@ -88,11 +88,11 @@ def draw_subtraction(
     """
     seen = np.ones(image.shape, dtype=bool) if region is None else region
     spread = max(float(np.quantile(np.abs(before[seen]), 0.99)), 1e-3)
-    panels = [("image", _grey(image)), ("mirror image, laid onto it", _grey(mirror))]
+    panels = [("image", grey(image)), ("mirror image, laid onto it", grey(mirror))]
     panels.append(("both: image green, mirror image magenta", _overlay(image, mirror)))
     for name, difference in (("affine only", before), ("contralateral subtraction", after)):
         shown = np.where(seen, difference, 0)
-        panels.append((f"{name} (±{spread:.2f})", _grey(0.5 + shown / spread / 2)))
+        panels.append((f"{name} (±{spread:.2f})", grey(0.5 + shown / spread / 2)))
     panels.append((f"subtraction: red brighter than its mirror (±{spread:.2f})", _diverging(shown / spread)))
     return sheet_of(panels, heading, caption)
 
@@ -160,12 +160,13 @@ def _curve(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], energies: 
         start += len(values)
 
 
-def _grey(image: Array) -> Array:
+def grey(image: Array) -> Array:
+    """Intensities (H, W) in [0, 1] as (H, W, 3), 8 bits."""
     return np.repeat((image.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _overlay(fixed: Array, other: Array) -> Array:
-    f, o = (_grey(x)[..., 0] for x in (fixed, other))
+    f, o = (grey(x)[..., 0] for x in (fixed, other))
     return np.stack([o, f, o], axis=2)
 
 
@@ -184,7 +185,8 @@ def _diverging(values: Array) -> Array:
     return np.where(v < 0, white + v * (white - blue), white + v * (red - white)).astype(np.uint8)
 
 
-def _area(jacobian: Array) -> Array:
+def area_colours(jacobian: Array) -> Array:
+    """Blue where the area shrinks to half and less, red where it doubles, black where it folds; (H, W, 3), 8 bits."""
     colours = _diverging(np.log2(np.maximum(jacobian, 1e-3)))
     colours[jacobian <= 0] = 0
     return colours
@@ -195,7 +197,7 @@ def _lattice(moving: Array, field: Array) -> Array:
     height, width = moving.shape
     scale = PANEL / max(height, width)
     size = (max(round(width * scale), 40), max(round(height * scale), 40))
-    image = PILImage.fromarray(_grey(moving * 0.55)).resize((2 * size[0], 2 * size[1]), PILImage.Resampling.BILINEAR)
+    image = PILImage.fromarray(grey(moving * 0.55)).resize((2 * size[0], 2 * size[1]), PILImage.Resampling.BILINEAR)
     draw = ImageDraw.Draw(image)
     rows, columns = np.mgrid[:height, :width]
     y, x = ((rows + field[0] + 0.5) * 2 * size[1] / height, (columns + field[1] + 0.5) * 2 * size[0] / width)

@@ -74,6 +74,28 @@ def rows(states: States) -> list[Row]:
     return [row for row in found if any(row.cells)]
 
 
+@dataclass(frozen=True)
+class Ends:
+    """A measure in the first and in the last state, None where unknown."""
+
+    title: str
+    first: float | None
+    last: float | None
+    digits: int = 2
+    better: str = ""  # "lower", "higher", or "" where neither is
+
+
+def first_and_last(states: States) -> list[Ends]:
+    """Every measure that the first or the last state has."""
+    if not states:
+        return []
+    flat = [flatten(measures) for measures in states.values()]
+    found = [
+        Ends(title, flat[0].get(path), flat[-1].get(path), digits, better) for title, path, digits, better in _ROWS
+    ]
+    return [ends for ends in found if (ends.first, ends.last) != (None, None)]
+
+
 def _cell(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 

@@ -92,10 +92,11 @@ class Registration:
         command: list[str] | None = None,
         single: bool = False,
         drawn: bool = True,
+        paged: bool = False,
     ) -> list[Path]:
         """Write what ``cnnreg register`` writes: warped image, field, report and picture. Returns the files.
 
-        ``single``: fields as float32. ``drawn``: the picture, too.
+        ``single``: fields as float32. ``drawn``: the picture, too. ``paged``: the page ``report.html``.
 
         Raises:
             OutputError: the folder cannot be written, or holds results and ``overwrite`` is off.
@@ -108,6 +109,7 @@ class Registration:
             overwrite=overwrite,
             single=single,
             drawn=drawn,
+            paged=paged,
         )
 
     def __repr__(self) -> str:

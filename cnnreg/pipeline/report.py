@@ -12,16 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from cnnreg.engine.initial import Initial
+from cnnreg.evaluation.page.preview import PREVIEW
+from cnnreg.evaluation.page.writing import PAGE
 from cnnreg.evaluation.picture import draw_registration
 from cnnreg.evaluation.tables import summary
 from cnnreg.files import REPORT, claim_results, publishing, sha256
 from cnnreg.geometry.decomposition import decompose
-from cnnreg.geometry.fields import handedness, jacobian_determinant, resize, sample
-from cnnreg.geometry.resampling import shrink, source_points, warp_labels
+from cnnreg.geometry.resampling import warp_labels
 from cnnreg.geometry.transformfile import write_affine
 from cnnreg.images.image import Grid, Image, suffix_for, write_field, write_image
 from cnnreg.learning.modelstore import Model
 from cnnreg.pairs.dataset import resize_labels
+from cnnreg.pipeline.preview import seen, write_page_of
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.pipeline.system import versions
 
@@ -29,7 +31,7 @@ SCHEMA_VERSION = 1
 DRAWN = 1360  # pixels of the longer side from which the picture is drawn: four times those of a panel
 FIELD, INVERSE, AFFINE = "field.mha", "inverse.mha", "affine.tfm"
 PICTURE = "report.png"
-RESULTS = (FIELD, INVERSE, AFFINE, REPORT, PICTURE, "warped.*")
+RESULTS = (FIELD, INVERSE, AFFINE, REPORT, PICTURE, PAGE, PREVIEW, "warped.*")
 FIELD_CONVENTION = (
     "ITK displacement field on the fixed image's grid; (x, y) components in the fixed image's physical units; "
     "a point p of the fixed image lies at p + field(p) in the moving image"
@@ -59,10 +61,11 @@ def write_registration(
     overwrite: bool = True,
     single: bool = False,
     drawn: bool = True,
+    paged: bool = False,
 ) -> list[Path]:
     """Write everything into a temporary folder, then move it into ``folder``, replacing earlier results.
 
-    ``single``: fields as float32 instead of float64. ``drawn``: the picture, too.
+    ``single``: fields as float32 instead of float64. ``drawn``: the picture, too. ``paged``: the page ``report.html``.
     """
     start = time.perf_counter()
     grid = result.pair.fixed.grid
@@ -73,7 +76,7 @@ def write_registration(
         *([INVERSE] if result.inverse else []),
         *([AFFINE] if result.initial.affine_needed else []),
     ]
-    names += [REPORT, *([PICTURE] if drawn else [])]
+    names += [REPORT, *([PICTURE] if drawn else []), *([PAGE] if paged else [])]
     number_type = np.float32 if single else np.float64
     with publishing(folder, replaces=RESULTS, overwrite=overwrite) as staging:
         write_image(result.warped, staging / warped_name)
@@ -88,6 +91,9 @@ def write_registration(
         result.seconds["write"] = time.perf_counter() - start
         report = describe(result, command=command, files=[str(folder / name) for name in names])
         (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        if paged:
+            links = tuple((name, name) for name in names if name != PAGE)
+            write_page_of(result, report, staging / PAGE, links=links)
     return [folder / name for name in names]
 
 
@@ -190,25 +196,17 @@ def how(result: Registration) -> str:
 
 def picture(result: Registration) -> Any:
     """The nine panels of a result; large images are shrunk first."""
-    pair, field, grid = result.pair, result.field, result.pair.fixed.grid
-    identity = torch.zeros_like(field)
-    jacobian = shrink(handedness(field) * jacobian_determinant(field)[None], DRAWN)
-    size = (jacobian.shape[2], jacobian.shape[3])
+    pair, field, grid, shown = result.pair, result.field, result.pair.fixed.grid, seen(result, DRAWN)
+    size = (shown.fixed.shape[0], shown.fixed.shape[1])
     outlines = None
     if pair.seg_fixed is not None and pair.seg_moving is not None:
-        before, after = (warp_labels(pair.seg_moving, pair.moving.grid, f, grid) for f in (identity, field))
+        states = torch.zeros_like(field), field
+        before, after = (warp_labels(pair.seg_moving, pair.moving.grid, f, grid) for f in states)
         outlines = resize_labels(pair.seg_fixed, size), resize_labels(before, size), resize_labels(after, size)
-    moving, warped = (
-        shrink(sample(pair.moving_own, source_points(f, grid, pair.moving.grid)), DRAWN) for f in (identity, field)
-    )
     width, height = grid.size[::-1]
     fixed_name, moving_name = (Path(name).name for name in result.request.names)
     return draw_registration(
-        fixed=shrink(pair.fixed_input, DRAWN)[0, 0].numpy(),
-        moving=moving[0, 0].numpy(),
-        warped=warped[0, 0].numpy(),
-        field=resize(field, size)[0].numpy(),
-        jacobian=jacobian[0, 0].numpy(),
+        **vars(shown),
         outlines=outlines,
         heading=f"{moving_name} registered to {fixed_name}",
         caption=[

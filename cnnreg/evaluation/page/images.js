@@ -1,0 +1,115 @@
+// From the stored text of a pair to canvases. An image is decoded only when it is about to be seen.
+
+const FIXED = 0, MOVING = 1, WARPED = 2, JACOBIAN = 3; // panels, from top to bottom
+const BLOCK = 16; // panels start at multiples of so many rows
+const GRID_STEP = 1 / 4096;
+let decoded = 0;
+
+function bytesOf(text) {
+  const characters = atob(text), bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < characters.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
+}
+
+async function storedOf(entry) {
+  const name = `p${entry.index}`;
+  while (document.readyState === "loading" && !byId(name)?.nextSibling) { // images come last: the page is still read
+    await new Promise((resume) => setTimeout(resume, 50));
+  }
+  return JSON.parse(byId(name).textContent);
+}
+
+async function previewOf(entry) {
+  const stored = await storedOf(entry);
+  const bitmap = await createImageBitmap(new Blob([bytesOf(stored.image)]));
+  document.body.dataset.decoded = ++decoded;
+  const [width, height] = stored.size;
+  return { bitmap, width, height, nodes: stored.nodes, grid: new DataView(bytesOf(stored.grid).buffer) };
+}
+
+function sized(canvas, preview, longest) {
+  const scale = longest / Math.max(preview.width, preview.height);
+  canvas.width = Math.max(Math.round(preview.width * scale), 1);
+  canvas.height = Math.max(Math.round(preview.height * scale), 1);
+  return canvas.getContext("2d", { willReadFrequently: true });
+}
+
+function drawPanel(context, preview, panel) {
+  const { width, height } = context.canvas;
+  context.imageSmoothingQuality = "high";
+  const top = panel * Math.ceil(preview.height / BLOCK) * BLOCK;
+  context.drawImage(preview.bitmap, 0, top, preview.width, preview.height, 0, 0, width, height);
+}
+
+function pixelsOf(context, preview, panel) {
+  drawPanel(context, preview, panel);
+  return context.getImageData(0, 0, context.canvas.width, context.canvas.height);
+}
+
+function drawOverlay(context, preview, other) {
+  const fixed = pixelsOf(context, preview, FIXED).data, image = pixelsOf(context, preview, other);
+  for (let i = 0; i < fixed.length; i += 4) {
+    const level = image.data[i];
+    image.data[i] = image.data[i + 2] = level;
+    image.data[i + 1] = fixed[i];
+  }
+  context.putImageData(image, 0, 0);
+}
+
+const BLUE = [33, 82, 173], WHITE = [250, 250, 250], RED = [186, 30, 40];
+
+function drawDifference(context, preview, other) {
+  const fixed = pixelsOf(context, preview, FIXED).data, image = pixelsOf(context, preview, other);
+  for (let i = 0; i < fixed.length; i += 4) {
+    const share = Math.max(-1, Math.min(1, (fixed[i] - image.data[i]) / 128));
+    const end = share < 0 ? BLUE : RED;
+    for (let c = 0; c < 3; c++) image.data[i + c] = WHITE[c] + Math.abs(share) * (end[c] - WHITE[c]);
+  }
+  context.putImageData(image, 0, 0);
+}
+
+function drawGrid(context, preview) {
+  const { width, height } = context.canvas, [rows, columns] = preview.nodes;
+  drawPanel(context, preview, MOVING);
+  context.fillStyle = "rgb(0 0 0 / 45%)";
+  context.fillRect(0, 0, width, height);
+  const at = (row, column) => {
+    const place = 4 * (row * columns + column);
+    return [
+      preview.grid.getInt16(place + 2, true) * GRID_STEP * width,
+      preview.grid.getInt16(place, true) * GRID_STEP * height,
+    ];
+  };
+  context.strokeStyle = "rgb(255 196 60)";
+  context.lineWidth = Math.max(1, width / 400);
+  context.beginPath();
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const here = at(row, column);
+      for (const [r, c] of [[row + 1, column], [row, column + 1]]) {
+        if (r === rows || c === columns) continue;
+        context.moveTo(...here);
+        context.lineTo(...at(r, c));
+      }
+    }
+  }
+  context.stroke();
+}
+
+const THUMB = 72;
+const waiting = new IntersectionObserver((seen) => {
+  for (const { isIntersecting, target } of seen) {
+    if (!isIntersecting) continue;
+    waiting.unobserve(target);
+    drawThumbs(target);
+  }
+}, { rootMargin: "100px" });
+
+async function drawThumbs(cell) {
+  const preview = await previewOf(entries[cell.dataset.index]);
+  const longest = THUMB * Math.min(devicePixelRatio, 2);
+  for (const canvas of cell.querySelectorAll("canvas")) {
+    drawOverlay(sized(canvas, preview, longest), preview, canvas.dataset.state === "before" ? MOVING : WARPED);
+  }
+  preview.bitmap.close();
+}

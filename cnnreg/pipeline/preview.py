@@ -1,0 +1,63 @@
+"""What pictures and pages show of a registration: its images, field and Jacobian, reduced to a size."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnreg.evaluation.page.entries import entry_of
+from cnnreg.evaluation.page.preview import encode_preview, preview_side
+from cnnreg.evaluation.page.writing import write_page
+from cnnreg.geometry.fields import handedness, jacobian_determinant, resize, sample
+from cnnreg.geometry.resampling import shrink, source_points
+from cnnreg.pipeline.registration import Registration
+
+
+@dataclass(frozen=True)
+class Seen:
+    """On the fixed grid, reduced; intensities in [0, 1]."""
+
+    fixed: NDArray[np.float32]  # (H, W)
+    moving: NDArray[np.float32]  # (H, W), before the initial transform
+    warped: NDArray[np.float32]  # (H, W)
+    field: NDArray[np.float32]  # (2, H, W), in pixels of the reduced grid
+    jacobian: NDArray[np.float32]  # (H, W)
+
+
+def seen(result: Registration, side: int) -> Seen:
+    """With at most ``side`` pixels along the longer side."""
+    pair, field, grid = result.pair, result.field, result.pair.fixed.grid
+    determinant = handedness(field) * jacobian_determinant(field)[None]
+    jacobian = fold_keeping(determinant, side)
+    shown = [shrink(pair.fixed_input, side)]
+    for f in (torch.zeros_like(field), field):
+        shown.append(shrink(sample(pair.moving_own, source_points(f, grid, pair.moving.grid)), side))
+    fixed, moving, warped, area = (image[0, 0].numpy() for image in (*shown, jacobian))
+    return Seen(fixed, moving, warped, resize(field, fixed.shape)[0].numpy(), area)
+
+
+def fold_keeping(determinant: Tensor, side: int) -> Tensor:
+    """Jacobian determinants (B, 1, H, W), reduced; 0 wherever any of those that make a pixel is 0 or less."""
+    folds = shrink((determinant <= 0).to(determinant), side) > 0
+    return shrink(determinant, side).masked_fill(folds, 0.0)
+
+
+def preview(result: Registration, side: int) -> str:
+    """What the page needs of a registration, as one line of JSON; see :func:`preview_side` for ``side``."""
+    parts: dict[str, Any] = vars(seen(result, side))
+    return encode_preview(**parts)
+
+
+def write_page_of(
+    result: Registration, report: Mapping[str, Any], path: Path, *, links: tuple[tuple[str, str], ...]
+) -> None:
+    """The page of one pair; ``links``: names and addresses of the files beside it."""
+    fixed, moving = (Path(name).name for name in result.request.names)
+    title = f"{moving} registered to {fixed}"
+    entry = entry_of(report, pair_id=title, preview=preview(result, preview_side(1)), links=links)
+    write_page([entry], path, title=title)
