@@ -27,6 +27,7 @@ def csub(
             help="Mask, such as of the lungs: outside of it the difference is set to 0.",
         ),
     ] = None,
+    label_threshold: options.LabelThreshold = None,
     model: options.ModelName = "chest-xray",
     adapt: options.Iterations = None,
     preset: options.Preset = None,
@@ -60,7 +61,8 @@ def csub(
             changes={"adaptation": {"steps": iterations}},
         )
         claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (image, seg) if p])
-        result = subtract(image, setup, seg=seg, watcher=Watcher(shown.stage, shown.step))
+        watcher = Watcher(shown.stage, shown.step)
+        result = subtract(image, setup, seg=seg, label_threshold=label_threshold, watcher=watcher)
         shown.stage("write")
         written = write_subtraction(result, image, folder, command=sys.argv, overwrite=overwrite)
     if not quiet:
@@ -85,6 +87,7 @@ def strain(
         int | None,
         option(LABELS, "--label", metavar=NUMBER, help="Take this label of the mask only.", default="all"),
     ] = None,
+    label_threshold: options.LabelThreshold = None,
     wall: Annotated[
         float | None,
         option(
@@ -126,7 +129,7 @@ def strain(
 
         folder = out or Path(f"{stem(field)}_strain")
         claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (field, seg, image) if p])
-        request = StrainRequest(field, seg, image, label, wall, segments, start)
+        request = StrainRequest(field, seg, image, label, wall, segments, start, label_threshold)
         shown.stage("measuring the strain")
         found = measure_strain(request, folder, overwrite=overwrite)
     if not quiet:

@@ -147,6 +147,7 @@ def apply(
         option(POINTS, "--physical", help="Points are in physical (world) coordinates, in mm where known."),
     ] = False,
     slice_index: options.Slice = None,
+    label_threshold: options.LabelThreshold = None,
     spacing: options.Spacing = None,
     out: Annotated[
         Path,
@@ -165,6 +166,8 @@ def apply(
         raise UsageError("--physical has no effect without points")
     if labels and interpolation == "linear":
         raise UsageError("--label and --interpolation linear exclude each other")
+    if label_threshold is not None and not (labels or interpolation == "nearest"):
+        raise UsageError("--label-threshold makes masks of label maps: give --label, too")
     of_images = {"--label": labels, "--interpolation": interpolation, "--reference": reference}
     of_images |= {"--slice": slice_index is not None and not moving}
     if without := [name for name, given in of_images.items() if given and not images]:
@@ -185,6 +188,7 @@ def apply(
                 moving=moving,
                 reference=reference,
                 slice_index=slice_index,
+                label_threshold=label_threshold,
                 spacing=settings.numbers(spacing, "--spacing"),
                 overwrite=overwrite,
             )

@@ -116,6 +116,7 @@ def adapt(
         ),
     ] = None,
     slice_index: options.Slice = None,
+    moving_slice: options.MovingSlice = None,
     model: options.ModelName = defaults.MODEL,
     steps: Annotated[
         int | None,
@@ -171,7 +172,8 @@ def adapt(
 
         claim_model_folder(out, overwrite=overwrite, start=model)
         files = read_pairs(pairs) if pairs else [PairFiles(fixed, moving)]  # type: ignore[arg-type]
-        adapted = adapt_model(files, setup, slice_index=slice_index, watcher=Watcher(shown.stage, shown.step))
+        watcher = Watcher(shown.stage, shown.step)
+        adapted = adapt_model(files, setup, slice_index=slice_index, moving_slice=moving_slice, watcher=watcher)
         shown.stage("write")
         adapted.save(out, overwrite=overwrite)
     if not quiet:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cnnreg.evaluation import metrics
 from cnnreg.geometry.fields import handedness, jacobian_determinant, sample
 from cnnreg.geometry.resampling import move_points, source_points, warp_labels
-from cnnreg.images.image import Grid
+from cnnreg.images.image import Grid, Image
 from cnnreg.pairs.labelmaps import Labels
 from cnnreg.pairs.pointfiles import Points
 
@@ -29,13 +29,15 @@ class Evidence:
     seg_moving: Labels | None = None  # on the moving grid
     points_fixed: Points | None = None  # in fixed pixels
     points_moving: Points | None = None  # in moving pixels
+    known: tuple[Tensor | None, Tensor | None] = (None, None)  # 1 where fixed and moving are known; None: everywhere
 
 
 def measure(evidence: Evidence, field: Tensor | None) -> Measures:
     """Every number that ``evidence`` allows for ``field`` (1, 2, H, W); None stands for no registration."""
     measures: Measures = {}
     if evidence.fixed is not None and evidence.moving is not None:
-        measures |= alikeness(evidence.fixed, _warped(evidence.fixed, evidence.moving, evidence, field))
+        warped = _warped(evidence.fixed, evidence.moving, evidence, field)
+        measures |= alikeness(evidence.fixed, warped, _known(evidence.fixed, evidence, field))
     if field is not None:
         measures |= metrics.regularity(handedness(field) * jacobian_determinant(field)[0].numpy())
         length = field.norm(dim=1)
@@ -45,6 +47,11 @@ def measure(evidence: Evidence, field: Tensor | None) -> Measures:
     if evidence.points_fixed is not None and evidence.points_moving is not None:
         measures["landmarks"] = _landmarks(evidence, field)
     return measures
+
+
+def known(image: Image | None) -> Tensor | None:
+    """Pixels (1, 1, H, W) of an image that are not missing; None if none is."""
+    return None if image is None or image.missing is None else torch.from_numpy(~image.missing)[None, None]
 
 
 def _warped(fixed: Tensor, moving: Tensor, evidence: Evidence, field: Tensor | None) -> Tensor:
@@ -58,9 +65,18 @@ def _warped(fixed: Tensor, moving: Tensor, evidence: Evidence, field: Tensor | N
     return sample(moving, source_points(field, grid, moving_grid))
 
 
-def alikeness(fixed: Tensor, warped: Tensor) -> Measures:
-    """MAD, NCC and NMI of two images (1, 1, H, W) in [0, 1]."""
-    a, b = fixed.numpy(), warped.numpy()
+def _known(fixed: Tensor, evidence: Evidence, field: Tensor | None) -> Tensor | None:
+    """Where both images, the moving one as it is warped, are known; None: everywhere."""
+    own, moving = evidence.known
+    if moving is not None:
+        there = _warped(fixed, moving.float(), evidence, field) > 0.99
+        own = there if own is None else own & there
+    return own
+
+
+def alikeness(fixed: Tensor, warped: Tensor, known: Tensor | None = None) -> Measures:
+    """MAD, NCC and NMI of two images (1, 1, H, W) in [0, 1], where they are ``known``."""
+    a, b = (image.numpy() if known is None else image[known].numpy() for image in (fixed, warped))
     return {
         "mad": metrics.mean_absolute_difference(a, b),
         "ncc": metrics.correlation(a, b),

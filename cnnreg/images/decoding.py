@@ -47,14 +47,14 @@ def decode(path: Path, page: int | None = None) -> Decoded:
     head = _head(path)
     name = sniff(head)
     layout = _layout(path) if name == "tiff" else None
-    spacing, unlike = None, layout is not None and not layout.like
+    spacing, apart = None, layout is not None and layout.apart(page)
     if layout:
-        chosen = _page(path, layout, page) if unlike else 0
+        chosen = _page(path, layout, page) if apart else 0
         spacing = layout.spacing_of(chosen)
-        image = _first_to_read(path, name, _tiff_decoders(layout, chosen if unlike else None))
+        image = _first_to_read(path, name, _tiff_decoders(layout, chosen if apart else None))
     else:
         image = _first_to_read(path, name, _decoders(path, name, head))
-    return Decoded(image, name or "meta", unlike, spacing)
+    return Decoded(image, name or "meta", apart, spacing)
 
 
 def _first_to_read(path: Path, name: str | None, decoders: list[Decoder]) -> sitk.Image:

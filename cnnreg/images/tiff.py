@@ -37,8 +37,9 @@ UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # by EXIF orient
 class Layout:
     """What a TIFF holds, and how its first page lies in the file."""
 
-    sizes: tuple[tuple[int, int], ...]  # (width, height) of every page
-    like: bool  # whether all pages are of one size and type
+    sizes: tuple[tuple[int, int], ...]  # (width, height) of every page, then of every smaller level (SubIFD) of one
+    count: int  # of the pages themselves
+    like: bool  # whether these are of one size and type
     spacing: tuple[float, float] | None  # (x, y) in mm of page 0, where OME-XML, ImageJ or a resolution tag says it
     type: str  # of the numbers, such as "u2"
     photometric: int
@@ -54,6 +55,11 @@ class Layout:
     def by_tifffile(self) -> bool:
         """Whether the stored numbers are the pixels."""
         return self.photometric in PLAIN and self.type != "b1"
+
+    def apart(self, page: int | None) -> bool:
+        """Whether a page is to be read by itself, not as a slice of a stack."""
+        levels = len(self.sizes) > self.count
+        return not self.like or (levels and (self.count == 1 or (page or 0) >= self.count))
 
     def spacing_of(self, page: int) -> tuple[float, float] | None:
         """Of a smaller level, larger in proportion."""
@@ -73,13 +79,15 @@ def tiff_layout(path: Path) -> Layout:
 
     with TiffFile(path) as file:
         first = file.pages.first
-        pages = [page.keyframe for page in file.pages]
+        pages = [page.keyframe for page in _pages(file)]
+        count = len(file.pages)
         kind = np.dtype(first.dtype).str[1:]
         turn, photometric = _tag(first, "Orientation", 1), int(first.photometric)
         odd = first.is_tiled or int(first.planarconfig) != 1 or turn != 1 or photometric not in {*PLAIN, 3}
         return Layout(
             tuple((page.imagewidth, page.imagelength) for page in pages),
-            len({(page.shape, page.dtype) for page in pages}) == 1,
+            count,
+            len({(page.shape, page.dtype) for page in pages[:count]}) == 1,
             _spacing(file),
             kind,
             photometric,
@@ -93,7 +101,7 @@ def read_tiff(path: Path, _name: str | None, page: int | None = None) -> sitk.Im
     from tifffile import TiffFile
 
     with TiffFile(path) as file:
-        first = file.pages[page or 0]
+        first = _pages(file)[page or 0]
         check_size(path, (first.imagewidth, first.imagelength))
         pages = [first.asarray()] if page is not None else [each.asarray() for each in file.pages]
         colour = first.samplesperpixel > 1
@@ -108,6 +116,11 @@ def read_tiff(path: Path, _name: str | None, page: int | None = None) -> sitk.Im
         pixels = pixels.astype(np.float32)
     pixels = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("=")))
     return sitk.GetImageFromArray(pixels, isVector=colour)
+
+
+def _pages(file: Any) -> list[Any]:
+    """Every page, then the smaller levels of each, as OME-TIFF and Bio-Formats store them."""
+    return [*file.pages, *(level for page in file.pages for level in page.pages or ())]
 
 
 def _tag(page: Any, name: str, default: int) -> int:

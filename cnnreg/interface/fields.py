@@ -16,6 +16,7 @@ from cnnreg.geometry.resampling import invert_field, move_points, source_points,
 from cnnreg.images import image as files
 from cnnreg.images.image import Grid, field_to_sitk, read_image
 from cnnreg.interface.images import AnyImage, give, take
+from cnnreg.pairs.storedlabels import read_stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class Field:
             ImageError: it is no image, or does not overlap with the field.
         """
         taken = take(image, grid=self.source)
-        found = read_image(taken) if isinstance(taken, Path) else taken
+        found = taken if not isinstance(taken, Path) else read_stored(taken).image if labels else read_image(taken)
         if not inside(source_points(self.tensor, self.grid, found.grid), found.grid.size).any():
             raise ImageError("the image and the field do not overlap in physical space; check the image's geometry")
         return give(warp_image(found, self.tensor, self.grid, labels=labels), image)

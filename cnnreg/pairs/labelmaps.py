@@ -75,27 +75,34 @@ def _numbers(image: Image, path: Path, page: int | None, *, mask: bool) -> NDArr
     values = image.pixels
     if values.ndim == 2:
         return values
-    if not mask and (indices := _palette_indices(path, page)) is not None and indices.shape == values.shape[:2]:
-        return indices
+    if not mask and (found := palette_indices(path, page)) is not None and found[0].shape == values.shape[:2]:
+        return found[0]
     colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
     if (colours == colours[..., :1]).all():
         return np.asarray(colours[..., 0])
     numbers = colours.astype(np.int64) @ np.array([65536, 256, 1])
-    rim = np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]])
-    if not mask and colours.dtype == np.uint8 and (numbers != 0).all() and (rim == WHITE).mean() > 0.5:
+    if not mask and has_white_ground(colours):
         numbers[numbers == WHITE] = 0
     return numbers
 
 
-def _palette_indices(path: Path, page: int | None) -> NDArray[Any] | None:
-    """What the pixels of a palette image say before they become colours; None if it is none."""
+def has_white_ground(colours: NDArray[Any]) -> bool:
+    """Whether colours (H, W, 3) lie on white: nothing is black, and most of the rim is white."""
+    if colours.dtype != np.uint8 or not colours.any(axis=2).all():
+        return False
+    rim = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
+    return bool((rim == 255).all(axis=1).mean() > 0.5)
+
+
+def palette_indices(path: Path, page: int | None) -> tuple[NDArray[np.uint8], bytes] | None:
+    """What the pixels of a palette image say before they become colours, and these; None if it is none."""
     from PIL import Image as PILImage
 
     try:
         with warnings.catch_warnings(action="ignore"), PILImage.open(path) as file:
             if page:
                 file.seek(page)
-            return np.asarray(file) if file.mode == "P" else None
+            return (np.asarray(file), bytes(file.getpalette() or b"")) if file.mode == "P" else None
     except (OSError, EOFError):  # no picture
         return None
 

@@ -16,9 +16,10 @@ from cnnreg.files import refuse_inputs, stem, write_text
 from cnnreg.geometry import itktransform
 from cnnreg.geometry.fields import inside
 from cnnreg.geometry.resampling import move_points, move_points_back, regrid, source_points, warp_image
-from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_image
+from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for
 from cnnreg.pairs.pointfiles import read_point_rows, read_points
 from cnnreg.pairs.pointunits import check_inside
+from cnnreg.pairs.storedlabels import StoredLabels, read_stored
 
 TABLES = {".csv", ".tsv", ".pts"}  # what holds points and no image
 OFF = 1e6  # pixels: the displacement of what a field says nothing about, which leads out of any image
@@ -38,6 +39,7 @@ class Application:
     moving: Path | None = None  # the image whose geometry images and points have where their own files do not say
     reference: Path | None = None  # the image on whose grid the results lie, instead of the field's
     slice_index: int | None = None
+    label_threshold: float | None = None  # makes masks of label maps
     spacing: tuple[float, float] | None = None  # (x, y) in mm, of images whose files do not say
     overwrite: bool = False
 
@@ -74,8 +76,8 @@ def apply_field(wanted: Application) -> list[Path]:
     for target in targets:
         if target.exists() and not wanted.overwrite:
             raise OutputError(f"{target} exists; give --overwrite to replace it, or another folder with -o")
-    for target, image in warped.items():
-        write_image(image, target)
+    for target, (stored, result) in warped.items():
+        stored.write(result, target)
     for target, text in transformed.items():
         write_text(text, target)
     return targets
@@ -93,25 +95,35 @@ def _grid(path: Path | None, wanted: Application) -> Grid | None:
     return read_image(path, slice_index=wanted.slice_index, spacing=wanted.spacing).grid if path else None
 
 
-def _warped_images(wanted: Application, field: Tensor, grid: Grid, moving: Grid | None) -> dict[Path, Image]:
-    """Each image on the grid of the field, or of the reference."""
+def _warped_images(
+    wanted: Application, field: Tensor, grid: Grid, moving: Grid | None
+) -> dict[Path, tuple[StoredLabels, Image]]:
+    """Each image as it was and on the grid of the field, or of the reference."""
     reference = _grid(wanted.reference, wanted)
     if reference and reference != grid:
         field, grid = _on_reference(field, grid, reference, str(wanted.reference)), reference
-    warped: dict[Path, Image] = {}
+    warped: dict[Path, tuple[StoredLabels, Image]] = {}
     for path in wanted.images:
         if path.suffix.lower() in TABLES:
             raise UsageError(f"{path} is a table and no image: give it with --points or --moving-points")
-        image = read_image(path, slice_index=wanted.slice_index, spacing=wanted.spacing)
-        image = _on_grid(image, path, moving)
+        stored = _stored(path, wanted)
+        image = _on_grid(stored.image, path, moving)
         if not inside(source_points(field, grid, image.grid), image.grid.size).any():
             raise ImageError(f"{path} and the field do not overlap in physical space; say where it lies with --moving")
         result = warp_image(image, field, grid, labels=wanted.labels)
         target = wanted.folder / f"{stem(path)}_warped{suffix_for(result, grid)}"
         if target in warped:
             raise UsageError(f"two of the images would both be written as {target}; warp them into different folders")
-        warped[target] = result
+        warped[target] = stored, result
     return warped
+
+
+def _stored(path: Path, wanted: Application) -> StoredLabels:
+    """A label map, or an image, which is written as it is."""
+    index, spacing = wanted.slice_index, wanted.spacing
+    if wanted.labels:
+        return read_stored(path, slice_index=index, threshold=wanted.label_threshold, spacing=spacing)
+    return StoredLabels(read_image(path, slice_index=index, spacing=spacing))
 
 
 def _on_reference(field: Tensor, grid: Grid, reference: Grid, name: str) -> Tensor:

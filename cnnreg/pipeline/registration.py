@@ -9,7 +9,7 @@ from cnnreg.config import Config, InputConfig
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.engine.initial import Initial
 from cnnreg.engine.refinement import refine
-from cnnreg.evaluation.measure import Evidence, Measures, measure
+from cnnreg.evaluation.measure import Evidence, Measures, known, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
 from cnnreg.images.image import Image
@@ -245,4 +245,5 @@ def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:
         pair.seg_moving,
         points_fixed,
         points_moving,
+        (known(pair.fixed), known(pair.moving)),
     )

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cnnreg.config import InputConfig
 from cnnreg.errors import FileNotice, ImageError, UsageError
-from cnnreg.evaluation.measure import Evidence, Measures, alikeness, measure
+from cnnreg.evaluation.measure import Evidence, Measures, alikeness, known, measure
 from cnnreg.images.image import Grid, Image, luminance, read_field
 from cnnreg.pairs.dataset import (
     make_pair,
@@ -84,10 +85,14 @@ def evaluate(
         raise UsageError("--label-threshold has no effect without label maps")
     field, grid = _field(request.field)
     images = {
-        name: read_intensities(path, slice_index=picks.of(name), spacing=spacing)
+        name: read_intensities(path, slice_index=picks.of(name), spacing=spacing, with_missing=True)
         for name in ("fixed", "moving", "warped")
         if (path := getattr(request, name))
     }
+    for name, image in images.items():
+        if image.missing is not None:
+            told = f"{getattr(request, name)}: {image.missing.sum()} pixels are NaN and do not count"
+            warnings.warn(told, FileNotice, stacklevel=2)
     fixed, moving = images.get("fixed"), images.get("moving")
     if fixed and grid and fixed.grid.size != grid.size:
         raise ImageError(
@@ -152,7 +157,7 @@ def _evidence(
         for found, own, which in zip(points, (grid, moving.grid if moving else None), ("fixed", "moving"), strict=True):
             if own and (note := check_inside(found, own, which=which, physical=physical)):
                 warnings.warn(note, FileNotice, stacklevel=2)
-    return Evidence(*grids, *inputs, *segs, *points)
+    return Evidence(*grids, *inputs, *segs, *points, (known(fixed), known(moving)))
 
 
 def _label_maps(
@@ -198,7 +203,9 @@ def _warped_alikeness(request: ScoringRequest, images: dict[str, Image]) -> Meas
     else:
         scaled = normalise(values, InputConfig(), name=str(request.warped))
     target = normalise(fixed.pixels, InputConfig(), name=str(request.fixed))
-    return alikeness(*(torch.from_numpy(x)[None, None] for x in (target, scaled)))
+    missing = [image.missing for image in (fixed, warped) if image.missing is not None]
+    seen = ~torch.from_numpy(np.any(missing, axis=0))[None, None] if missing else None
+    return alikeness(torch.from_numpy(target)[None, None], torch.from_numpy(scaled)[None, None], seen)
 
 
 def _size(grid: Grid) -> str:

@@ -33,13 +33,14 @@ class StrainRequest:
     wall: float | None = None  # physical units
     segments: int = 6
     start: float = 0.0  # degrees
+    label_threshold: float | None = None  # makes a mask of what has soft edges
 
 
 def measure_strain(request: StrainRequest, folder: Path, *, overwrite: bool = True) -> list[Segment]:
     """Strain in a mask, or in the wall around it, about the mask's centroid; writes ``RESULTS`` to ``folder``."""
     field, grid = read_field(request.field)
     grid = grid.orthonormal
-    labels, own = read_label_map(request.seg)
+    labels, own = read_label_map(request.seg, threshold=request.label_threshold)
     if own.size != grid.size:
         raise ImageError(
             f"{request.seg} is {own.size[1]}x{own.size[0]} pixels but the field is {grid.size[1]}x{grid.size[0]}; "

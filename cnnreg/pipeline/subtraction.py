@@ -45,10 +45,18 @@ class Subtraction:
     seconds: dict[str, float]
 
 
-def subtract(path: Path, setup: Setup, *, seg: Path | None = None, watcher: Watcher = UNWATCHED) -> Subtraction:
+def subtract(
+    path: Path,
+    setup: Setup,
+    *,
+    seg: Path | None = None,
+    label_threshold: float | None = None,
+    watcher: Watcher = UNWATCHED,
+) -> Subtraction:
     """Mirror, align affinely, register, warp once, subtract.
 
     ``seg`` is a mask, such as of the lungs, that the difference is restricted to; it does not steer the registration.
+    ``label_threshold`` makes a mask of what has soft edges.
     """
     watch = Stopwatch(watcher.stage)
     device = resolve_device(setup.device)
@@ -57,7 +65,7 @@ def subtract(path: Path, setup: Setup, *, seg: Path | None = None, watcher: Watc
         model, config = load(setup)
     with watch("read"):
         image = read_intensities(path)
-        mask = read_labels(seg, image.grid) if seg else None
+        mask = read_labels(seg, image.grid, threshold=label_threshold) if seg else None
         if mask is not None and not mask.any():
             raise ImageError(f"the mask {seg} is empty")
     with watch("affine"):

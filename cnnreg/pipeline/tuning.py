@@ -53,7 +53,12 @@ class AdaptedModel:
 
 
 def adapt_model(
-    pairs: list[PairFiles], setup: Setup, *, slice_index: int | None = None, watcher: Watcher = UNWATCHED
+    pairs: list[PairFiles],
+    setup: Setup,
+    *,
+    slice_index: int | None = None,
+    moving_slice: int | None = None,
+    watcher: Watcher = UNWATCHED,
 ) -> AdaptedModel:
     """Fine-tune a model on one or several pairs and keep the tuned weights."""
     device = resolve_device(setup.device)
@@ -61,14 +66,8 @@ def adapt_model(
     watch = Stopwatch(watcher.stage)
     with watch("model"):
         model, config = load(setup)
-    inputs = [
-        working_inputs(
-            load_aligned(Request(files.fixed, files.moving, slice_index=slice_index), config, watch)[0],
-            config,
-            device,
-        )
-        for files in pairs
-    ]
+    requests = [Request(p.fixed, p.moving, slice_index=slice_index, moving_slice=moving_slice) for p in pairs]
+    inputs = [working_inputs(load_aligned(request, config, watch)[0], config, device) for request in requests]
     with watch("adapt"):
         result = adapt(model.network.to(device), inputs, config=config, on_step=watcher.step)
     return AdaptedModel(result.network, model, config, result.history, result.best_step, len(pairs), setup.seed)

@@ -36,6 +36,7 @@ def make_images(box: Path) -> None:
         pixels[7, 11] = value
         write_itk(box / f"{name}.mha", pixels)
         tifffile.imwrite(box / f"{name}.tif", pixels)
+    write_itk(box / "only_nan.mha", np.full((48, 61), np.nan, np.float32))
     for suffix in ("mha", "nii.gz"):
         write_itk(box / f"volume.{suffix}", np.stack([fixed, moving, fixed, moving, fixed]))
     write_itk(box / "movie.nii.gz", np.random.default_rng(0).random((3, 1, 48, 61)).astype(np.float32))
@@ -216,8 +217,8 @@ IMAGES = {
     "truncated fixed": ("register cut.jpg moving.png -o out -m model", 1, "damaged or truncated"),
     "constant": ("register fixed.png constant.png -o out -m model", 1, "constant.png is constant"),
     "constant fixed": ("register constant.png moving.png -o out -m model", 1, "constant.png is constant"),
-    "NaN": ("evaluate --fixed fixed.png --moving nan.mha", 1, "nan.mha holds NaN or infinity"),
-    "NaN in TIFF": ("evaluate --fixed fixed.png --moving nan.tif", 1, "nan.tif holds NaN or infinity"),
+    "NaN": ("adapt fixed.png only_nan.mha -o out -m model", 1, "only_nan.mha holds NaN or infinity"),
+    "infinity, evaluated": ("evaluate --fixed fixed.png --moving inf.mha", 1, "inf.mha holds NaN or infinity"),
     "infinity": ("register inf.mha moving.png -o out -m model", 1, "inf.mha holds NaN or infinity"),
     "infinity in TIFF": ("register inf.tif moving.png -o out -m model", 1, "inf.tif holds NaN or infinity"),
     "tiny": ("register fixed.png small.png -o out -m model", 1, "61x15 pixels; at least 16x16"),

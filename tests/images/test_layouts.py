@@ -44,6 +44,30 @@ def test_pages_of_unlike_size_are_picked_by_number(options: dict[str, Any], tmp_
         read_image(tmp_path / "x.tif", slice_index=3)
 
 
+@pytest.mark.parametrize("slices", [1, 2])
+def test_levels_below_a_page_are_numbered_after_the_pages(slices: int, tmp_path: Path) -> None:
+    """As OME-TIFF stores them, in SubIFDs; of a stack, the slices stay what --slice picks first."""
+    tops = [GREY, GREY[::-1].copy()][:slices]
+    with tifffile.TiffWriter(tmp_path / "x.tif") as file:
+        for top in tops:
+            file.write(top, subifds=2, resolution=(20, 20), resolutionunit="CENTIMETER")
+            for step in (2, 3):
+                file.write(top[::step, ::step].copy(), subfiletype=1)
+    expected = [*tops, *(top[::step, ::step] for top in tops for step in (2, 3))]
+    for number, pixels in enumerate(expected):
+        image = read_image(tmp_path / "x.tif", slice_index=number)
+        assert np.array_equal(image.pixels, pixels)
+        assert image.grid.spacing == pytest.approx(
+            [0.5 * a / b for a, b in zip(SIZE[::-1], pixels.shape[::-1], strict=True)]
+        )
+    if slices == 1:
+        with pytest.warns(FileNotice, match=r"1: 31x24"):
+            assert np.array_equal(read_image(tmp_path / "x.tif").pixels, GREY)
+    else:
+        with pytest.raises(ImageError, match="a stack of 2 images"):
+            read_image(tmp_path / "x.tif")
+
+
 def test_the_levels_are_a_note_on_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Not a Python warning."""
     levels(tmp_path / "x.tif")

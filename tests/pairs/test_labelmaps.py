@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from cnnreg.config import read_parameters
 from cnnreg.errors import ConfigError, FileNotice, ImageError
+from cnnreg.images.image import Grid, write_field
 from cnnreg.pairs.labelmaps import read_label_map
 from cnnreg.pipeline.scoring import Picks, ScoringRequest, evaluate
 from tests.conftest import Ended, smooth_image, smooth_pair, write_itk, write_png
@@ -154,3 +155,41 @@ def test_base_below_a_section_is_explained(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('[adaptation]\nsteps = 5\nbase = "paper"\n')
     with pytest.raises(ConfigError, match="base names the preset; it must stand above the first"):
         read_parameters(tmp_path / "p.toml")
+
+
+def test_a_warped_palette_map_keeps_its_indices_and_colours(cli, tmp_path):
+    """So that it can be compared with others; outside is index 0."""
+    labels = np.zeros((40, 30), np.uint8)
+    labels[10:20, 5:15], labels[25:35, 20:30] = 1, 2
+    picture = PILImage.fromarray(labels).convert("P")
+    picture.putpalette([255, 255, 255, 200, 0, 0, 0, 0, 200])
+    picture.save(tmp_path / "labels.png")
+    write_field(np.stack([np.full(labels.shape, 3.0), np.zeros(labels.shape)]), Grid(labels.shape), tmp_path / "f.mha")
+    assert cli("apply", tmp_path / "f.mha", tmp_path / "labels.png", "--label", "-o", tmp_path).code == 0
+    with PILImage.open(tmp_path / "labels_warped.png") as warped:
+        assert warped.mode == "P"
+        np.testing.assert_array_equal(np.asarray(warped)[:-3], labels[3:])
+        assert not np.asarray(warped)[-3:].any()
+        assert warped.convert("RGB").getpixel((7, 10)) == (200, 0, 0)
+
+
+def test_colours_on_white_stay_on_white(cli, tmp_path):
+    colours = np.full((40, 30, 3), 255, np.uint8)
+    colours[10:20, 5:15] = 200, 0, 0
+    PILImage.fromarray(colours).save(tmp_path / "labels.png")
+    write_field(np.stack([np.full((40, 30), 3.0), np.zeros((40, 30))]), Grid((40, 30)), tmp_path / "f.mha")
+    assert cli("apply", tmp_path / "f.mha", tmp_path / "labels.png", "--label", "-o", tmp_path).code == 0
+    warped = np.asarray(PILImage.open(tmp_path / "labels_warped.png"))
+    np.testing.assert_array_equal(warped[:-3], colours[3:])
+    assert (warped[-3:] == 255).all()
+
+
+def test_a_soft_mask_is_warped_as_a_mask(cli, tmp_path):
+    soft = np.zeros((40, 30), np.uint8)
+    soft[10:20, 5:15], soft[12:18, 7:13] = 100, 255
+    PILImage.fromarray(soft).save(tmp_path / "soft.png")
+    write_field(np.zeros((2, 40, 30)), Grid((40, 30)), tmp_path / "f.mha")
+    apply = ("apply", tmp_path / "f.mha", tmp_path / "soft.png", "-o", tmp_path, "--label-threshold", 127)
+    assert "give --label" in cli(*apply).err
+    assert cli(*apply, "--label").code == 0
+    np.testing.assert_array_equal(np.asarray(PILImage.open(tmp_path / "soft_warped.png")), (soft > 127) * 255)

@@ -232,3 +232,22 @@ def test_apply_to_several_images_writes_all_or_none(cli, tmp_path):
     assert cli("apply", field, good, "-o", tmp_path / "out").code == 0
     assert cli("apply", field, good, "-o", tmp_path / "out").code == 1
     assert cli("apply", field, good, "-o", tmp_path / "out", "--overwrite").code == 0
+
+
+@pytest.mark.parametrize("which", ["--moving", "--warped"])
+def test_pixels_that_are_nan_do_not_count(cli, tmp_path, which):
+    """Of two equal images, one without a third: all that is left agrees, whatever fills the rest."""
+    pixels = smooth_image()
+    write_itk(tmp_path / "fixed.mha", pixels)
+    pixels[:, 45:] = np.nan
+    pixels[0, :2] = smooth_image().min(), smooth_image().max()  # the same range
+    fixed = smooth_image()
+    fixed[0, :2] = pixels[0, :2]
+    write_itk(tmp_path / "fixed.mha", fixed)
+    write_itk(tmp_path / "other.mha", pixels)
+    ended = cli("evaluate", "--fixed", tmp_path / "fixed.mha", which, tmp_path / "other.mha", "--json")
+    metrics = json.loads(ended.out)["metrics"]
+    (measures,) = metrics.values()
+    assert measures["mad"] == pytest.approx(0, abs=1e-6)
+    assert measures["ncc"] == pytest.approx(1)
+    assert "pixels are NaN and do not count" in ended.err
