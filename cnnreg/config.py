@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnreg.errors import ConfigError, UsageError, unknown_name
+from cnnreg.synonyms import METRICS, by_key
 
 
 def _number(default: float, help: str, *, low: float = 0, high: float = float("inf")) -> Any:
@@ -38,6 +39,7 @@ class Section:
     def _checked(cls, f: "dataclasses.Field[Any]", value: Any) -> Any:
         name = f"{cls.__name__.removesuffix('Config').lower()}.{f.name}"
         if choices := f.metadata.get("choices"):
+            value = METRICS.get(value, value) if f.name == "similarity" and isinstance(value, str) else value
             if value not in choices:
                 raise ConfigError(unknown_name(f"value of {name}", str(value), choices))
             return value
@@ -195,13 +197,16 @@ class Config:
 
 
 def _replace(section: Any, values: Mapping[str, Any], *, source: str) -> Any:
-    keys = [f.name for f in dataclasses.fields(section)]
+    keys, name = [f.name for f in dataclasses.fields(section)], type(section).__name__.removesuffix("Config").lower()
+    try:
+        values = by_key(name, values, keys)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
     for key in values:
         if key == "base":
             raise ConfigError(f"{source}: base names the preset; it must stand above the first [section]")
         if key not in keys:
-            kind = f"key of [{type(section).__name__.removesuffix('Config').lower()}]"
-            raise ConfigError(f"{source}: {unknown_name(kind, key, keys)}")
+            raise ConfigError(f"{source}: {unknown_name(f'key of [{name}]', key, keys)}")
     try:
         return dataclasses.replace(section, **values)
     except ConfigError as error:

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from cnnreg.config import Config, preset, preset_texts
+from cnnreg.synonyms import SYNONYMS
 
 INTRODUCTION = """\
 # Parameters
@@ -28,14 +29,27 @@ holds where nothing else is asked for.
   unless told otherwise. `input.max_size` has no effect on training itself, only where the trained model is used.
 - `register` uses `[adaptation]` and, as its `target` is field or weights, `[refinement]` or `[loss]`; `adapt`, which
   tunes weights whatever the target, uses `[adaptation]` and `[loss]`; `train` uses `[training]` and `[loss]`.
-- A section or key that is not known, or a value out of range, is an error that names what is valid."""
+- A section or key that is not known, or a value out of range, is an error that names what is valid.
+- Some keys have further names, those of other tools or of earlier versions: {synonyms}."""
 
 
 def main() -> None:
     """Write the page to standard output."""
     presets = {name: preset(name) for name in preset_texts()}
+    introduction = INTRODUCTION.format(synonyms=synonyms())
     tables = [section_table(section.name, presets) for section in dataclasses.fields(Config)]
-    sys.stdout.write("\n\n".join([INTRODUCTION, *tables]) + "\n")
+    sys.stdout.write("\n\n".join([introduction, *tables]) + "\n")
+
+
+def synonyms() -> str:
+    """The further names of keys, as one phrase."""
+    found = []
+    for section, groups in SYNONYMS.items():
+        keys = {key.name for key in dataclasses.fields(getattr(Config(), section))}
+        for group in groups:
+            others = " and ".join(f"`{name}`" for name in sorted(group - keys))
+            found += [f"{others} for `{section}.{key}`" for key in sorted(group & keys)]
+    return ", ".join(found)
 
 
 def section_table(section: str, presets: dict[str, Config]) -> str:

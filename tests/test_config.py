@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from cnnreg.config import (
+    Config,
     LossConfig,
     NetworkConfig,
     TrainingConfig,
@@ -14,6 +15,7 @@ from cnnreg.config import (
     read_parameters,
 )
 from cnnreg.errors import ConfigError, UsageError
+from cnnreg.synonyms import SYNONYMS
 
 
 @pytest.mark.parametrize("name", ["default", "paper"])
@@ -66,6 +68,39 @@ def test_bad_parameters_are_named(tmp_path, text, fragment):
     with pytest.raises((ConfigError, UsageError)) as caught:
         read_parameters(path)
     assert fragment in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "value"),
+    [
+        ("[refinement]\nmetric = 'mind'\n", ("refinement", "similarity"), "mind"),
+        ("[refinement]\nsimilarity = 'mattes'\n", ("refinement", "similarity"), "mi"),
+        ("[loss]\nmetric = 'meansquares'\n", ("loss", "similarity"), "mse"),
+        ("[adaptation]\niterations = 7\n", ("adaptation", "steps"), 7),
+    ],
+)
+def test_names_of_other_tools_are_understood(tmp_path, text, names, value):
+    (tmp_path / "f.toml").write_text(text)
+    config, sections = read_parameters(tmp_path / "f.toml")
+    assert getattr(getattr(config, names[0]), names[1]) == value
+    assert sections == {names[0]}
+
+
+def test_every_further_name_stands_for_a_key():
+    """Of each group of names one is a key; so the names of earlier versions go on working."""
+    for section, groups in SYNONYMS.items():
+        keys = {key.name for key in dataclasses.fields(getattr(Config(), section))}
+        for group in groups:
+            (key,) = group & keys
+            for name in group - keys:
+                value = getattr(getattr(Config(), section), key)
+                assert Config().override({section: {name: value}}, source="") == Config()
+
+
+def test_a_key_is_not_given_under_two_names(tmp_path):
+    (tmp_path / "f.toml").write_text("[adaptation]\nsteps = 3\niterations = 4\n")
+    with pytest.raises(ConfigError, match=r"adaptation\.steps and adaptation\.iterations are two names of one key"):
+        read_parameters(tmp_path / "f.toml")
 
 
 def test_configurations_are_frozen_and_normalised():

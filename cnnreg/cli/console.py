@@ -81,4 +81,6 @@ def print_measures(title: str, states: Mapping[str, Mapping[str, Any]], *, unrel
 
 def next_command(*words: object, why: str = "") -> None:
     """A command to try next, as it can be typed."""
-    say(f"next: {shlex.join(map(str, words))}{f'  ({why})' if why else ''}")
+    say(f"next: {shlex.join(map(str, words))}")
+    if why:
+        say(f"      ({why})")

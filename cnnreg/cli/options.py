@@ -19,8 +19,7 @@ from cnnreg.cli.declaring import (
     option,
 )
 
-Metric = Literal["auto", "lncc", "ncc", "mse", "mi", "mind", "cc", "mattes", "meansquares"]
-METRIC_ALIASES = {"cc": "lncc", "mattes": "mi", "meansquares": "mse"}  # the names in ANTs and elastix
+Metric = Literal["auto", "lncc", "ncc", "mse", "mi", "mind", "cc", "mattes", "meansquares", "demons"]
 INITS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
 LARGEST_SEED = 2**63 - 1  # that torch takes
 
@@ -257,8 +256,8 @@ Similarity = Annotated[
         "--metric",
         "--similarity",
         metavar="METRIC",
-        help="Similarity metric to be maximised: lncc (also cc), ncc, mse (meansquares), mi (mattes), mind, or auto: "
-        "mind where contrasts differ, and else lncc.",
+        help="Similarity metric to be maximised: lncc (also cc), ncc, mse (meansquares, demons), mi (mattes), mind, or "
+        "auto: mind where contrasts differ, and else lncc.",
         default="auto",
     ),
 ]

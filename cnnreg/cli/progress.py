@@ -97,7 +97,7 @@ def display(*, quiet: bool, iterations: int = 0) -> Iterator[Display]:
             return Text("  ".join(word for word in words if word))
 
     columns = SpinnerColumn("line"), TextColumn("{task.description}"), Amount(), Numbers()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as bar:
         yield Display(bar, iterations)
 
 

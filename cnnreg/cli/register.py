@@ -188,7 +188,7 @@ def _show(result: "Registration", written: list[Path]) -> None:
     from cnnreg.pipeline.report import FIELD, PICTURE, how
 
     fixed, moving = (Path(name).name for name in result.request.names)
-    title = f"{moving} registered to {fixed}\nmodel {result.model.card.name}, {how(result)}, {result.device}"
+    title = f"{moving} registered to {fixed}\nmodel {result.model.card.name} on {result.device}\n{how(result)}"
     console.print_measures(title, result.measures, unreliable=MISLED if _contrasts_differ(result) else ())
     console.say(f"initial transform: {result.initial.how}")
     for note in _notes(result):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnreg.cli import options
 from cnnreg.errors import UsageError, unknown_name
+from cnnreg.synonyms import METRICS
 
 if TYPE_CHECKING:
     from cnnreg.pipeline.setup import Setup
@@ -60,7 +61,7 @@ def similarity(name: str | None) -> dict[str, dict[str, object]]:
     """What ``--metric`` changes in the parameters: of iterations on the field, and of those on the weights."""
     if name is None:
         return {}
-    name = options.METRIC_ALIASES.get(name, name)
+    name = METRICS.get(name, name)
     chosen: dict[str, object] = {"similarity": name}
     return {"refinement": chosen} | ({} if name == "auto" else {"loss": chosen})
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnreg.cli import console, options
+from cnnreg.cli import console, options, progress
 from cnnreg.cli.declaring import FILE, IMAGES, OUTPUT, option
 from cnnreg.cli.help import Command, Group
 
@@ -68,9 +68,11 @@ Moving = Annotated[
 @app.command(cls=Command)
 def info(transform: Input, source: Source = None, fixed: Fixed = None, moving: Moving = None) -> None:
     """Describe a transform: its kind, geometry, length and folding."""
-    from cnnreg.pipeline.transformation import describe, read_transform
+    with progress.display(quiet=False):
+        from cnnreg.pipeline.transformation import describe, read_transform
 
-    for name, value in describe(read_transform(transform, kind=source, like=fixed, moving=moving)).items():
+        found = describe(read_transform(transform, kind=source, like=fixed, moving=moving))
+    for name, value in found.items():
         console.say(f"{name + ':':<12} {value}")
 
 
@@ -80,11 +82,14 @@ def invert(transform: Input, out: Output, like: Like = None, overwrite: options.
 
     Give --reference MOVING where the two images have different grids.
     """
-    from cnnreg.pipeline import transformation as t
+    with progress.display(quiet=False) as shown:
+        from cnnreg.pipeline import transformation as t
 
-    t.claim_file(out, overwrite=overwrite, inputs=[transform, like])
-    inverse, told = t.invert(t.read_transform(transform), like=like)
-    written = t.write_transform(inverse, out)
+        t.claim_file(out, overwrite=overwrite, inputs=[transform, like])
+        shown.stage("invert")
+        inverse, told = t.invert(t.read_transform(transform), like=like)
+        shown.stage("write")
+        written = t.write_transform(inverse, out)
     for name, value in told.items():
         console.say(f"{name} {value:.4g}")
     _tell(written)
@@ -108,10 +113,13 @@ def compose(
 
     Points of the fixed image go through the first transform, then the next, to the moving image.
     """
-    from cnnreg.pipeline import transformation as t
+    with progress.display(quiet=False) as shown:
+        from cnnreg.pipeline import transformation as t
 
-    t.claim_file(out, overwrite=overwrite, inputs=[*transforms, like])
-    _tell(t.write_transform(t.compose([t.read_transform(path) for path in transforms], like=like), out))
+        t.claim_file(out, overwrite=overwrite, inputs=[*transforms, like])
+        shown.stage("composing the transforms")
+        written = t.write_transform(t.compose([t.read_transform(path) for path in transforms], like=like), out)
+    _tell(written)
 
 
 @app.command(cls=Command)
@@ -120,11 +128,13 @@ def jacobian(transform: Input, out: Output, overwrite: options.Overwrite = False
 
     1 keeps areas. Above 1 an area of the fixed image is larger in the moving image. At 0 and below the field folds.
     """
-    from cnnreg.pipeline import transformation as t
+    with progress.display(quiet=False) as shown:
+        from cnnreg.pipeline import transformation as t
 
-    t.claim_file(out, overwrite=overwrite, inputs=[transform])
-    image, summary = t.jacobian(t.read_transform(transform))
-    t.save_map(image, out)
+        t.claim_file(out, overwrite=overwrite, inputs=[transform])
+        shown.stage("computing the Jacobian determinant")
+        image, summary = t.jacobian(t.read_transform(transform))
+        t.save_map(image, out)
     for name, value in summary.items():
         console.say(f"{name} {value:.5g}")
     _tell([out])
@@ -141,11 +151,14 @@ def convert(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Convert a displacement field between ITK, ANTs, elastix, VoxelMorph and SciPy."""
-    from cnnreg.pipeline import transformation as t
+    with progress.display(quiet=False) as shown:
+        from cnnreg.pipeline import transformation as t
 
-    t.claim_file(out, overwrite=overwrite, inputs=[transform, fixed, moving])
-    read = t.read_transform(transform, kind=source, like=fixed, moving=moving)
-    _tell(t.write_transform(read, out, kind=target, moving=moving))
+        t.claim_file(out, overwrite=overwrite, inputs=[transform, fixed, moving])
+        shown.stage("converting the field")
+        read = t.read_transform(transform, kind=source, like=fixed, moving=moving)
+        written = t.write_transform(read, out, kind=target, moving=moving)
+    _tell(written)
 
 
 def _tell(written: list[Path]) -> None:

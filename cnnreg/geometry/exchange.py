@@ -52,7 +52,7 @@ def export_field(field: Tensor, grid: Grid, path: Path, *, kind: str, moving: Gr
 
     ``moving`` is the moving image's grid, which the conventions in pixels need; by default the same as ``grid``.
     """
-    if path.suffix.lower() in itktransform.SUFFIXES:
+    if itktransform.is_transform_file(path):
         itktransform.write_itk(field, grid, path)
         return [path]
     if kind in {"itk", "ants"}:
@@ -86,7 +86,7 @@ def import_field(path: Path, *, kind: str, grid: Grid | None = None, moving: Gri
     """
     if not path.is_file():
         raise ImageError(f"there is no field {path}")
-    if path.suffix.lower() in itktransform.SUFFIXES:
+    if itktransform.is_transform_file(path):
         return itktransform.sample_itk(path, grid)
     if kind == "elastix":
         path = _beside(path)

@@ -15,6 +15,11 @@ from cnnreg.images.image import Grid, field_to_sitk, from_sitk
 SUFFIXES = (".h5", ".hdf5", ".tfm", ".mat", ".xfm")
 
 
+def is_transform_file(path: Path) -> bool:
+    """Whether a file's name is that of a transform, not of an image."""
+    return path.suffix.lower() in SUFFIXES
+
+
 def read_itk(path: Path) -> sitk.Transform:
     """A 2D transform of physical points (x, y).
 

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from cnnreg.errors import ImageError
 from cnnreg.files import replacing
 from cnnreg.geometry.affine import Affine
-from cnnreg.geometry.itktransform import SUFFIXES, is_linear, read_itk, unreadable
+from cnnreg.geometry.itktransform import is_linear, is_transform_file, read_itk, unreadable
 from cnnreg.images.image import Grid
 
 _ELASTIX = {
@@ -21,7 +21,7 @@ _ELASTIX = {
 
 def is_affine(path: Path) -> bool:
     """Whether a file's name and beginning are those of a linear transform, not of a field."""
-    if path.suffix.lower() in SUFFIXES:
+    if is_transform_file(path):
         return is_linear(path)
     if path.suffix != ".txt" or not path.is_file():
         return False

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnreg.errors import ImageError
+from cnnreg.geometry.exchange import export_field, kind_of
 from cnnreg.geometry.fields import inside
+from cnnreg.geometry.itktransform import is_transform_file, sample_itk
 from cnnreg.geometry.resampling import invert_field, move_points, source_points, warp_image
 from cnnreg.images import image as files
 from cnnreg.images.image import Grid, field_to_sitk, read_image
@@ -79,8 +81,8 @@ class Field:
         return sitk.DisplacementFieldTransform(field_to_sitk(self.tensor[0].numpy(), self.grid))
 
     def save(self, path: str | Path) -> None:
-        """Write an ITK displacement field, such as ``field.mha``."""
-        files.write_field(self.tensor[0].numpy(), self.grid, Path(path))
+        """Write an ITK displacement field, such as ``field.mha``, or in the convention that the suffix stands for."""
+        export_field(self.tensor, self.grid, Path(path), kind=kind_of(Path(path)), moving=self.source)
 
     def __repr__(self) -> str:
         height, width = self.grid.size
@@ -89,19 +91,23 @@ class Field:
 
 
 def read_field(path: str | Path, *, moving: AnyImage | None = None) -> Field:
-    """An ITK displacement field from a file, as ``cnnreg register`` writes it.
+    """An ITK displacement field from a file, as ``cnnreg register`` writes it, or a transform of ITK (.h5, .tfm).
 
     ``moving`` is the image whose grid points are carried to; the fixed image's grid, which the file has, by default.
 
     Raises:
         ImageError: there is no such file, or it is no displacement field.
     """
-    vectors, grid = files.read_field(Path(path))
+    if is_transform_file(Path(path)):
+        field, grid = sample_itk(Path(path), None)
+    else:
+        vectors, grid = files.read_field(Path(path))
+        field = torch.from_numpy(vectors)[None]
     source = grid
     if moving is not None:
         taken = take(moving)
         source = (read_image(taken) if isinstance(taken, Path) else taken).grid
-    return Field(torch.from_numpy(vectors)[None], grid, source)
+    return Field(field, grid, source)
 
 
 def warp(image: AnyImage, field: "Field | str | Path", *, labels: bool = False) -> Any:

@@ -85,7 +85,7 @@ def apply_field(wanted: Application) -> list[Path]:
 
 def _read_field(wanted: Application) -> tuple[Tensor, Grid]:
     """The field (1, 2, H, W) and its grid; a transform of ITK that has none is sampled on the reference's."""
-    if wanted.field.suffix.lower() in itktransform.SUFFIXES:
+    if itktransform.is_transform_file(wanted.field):
         return itktransform.sample_itk(wanted.field, _grid(wanted.reference, wanted))
     vectors, grid = read_field(wanted.field)
     return torch.from_numpy(vectors)[None], grid

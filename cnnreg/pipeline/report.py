@@ -188,10 +188,10 @@ def how(result: Registration) -> str:
     if not result.one_shot:
         return "prediction only"
     steps, target = result.setup.config.adaptation.steps, result.setup.config.adaptation.target
-    metric = f"metric {result.one_shot.similarity}"
+    metric = result.one_shot.similarity
     if target == "weights":
-        return f"{steps} iterations on the weights ({metric}, best after {result.one_shot.best_step})"
-    return f"{steps} iterations on the field ({metric}, from {STARTS[result.one_shot.start]})"
+        return f"{steps} iterations on the weights by {metric} (best after {result.one_shot.best_step})"
+    return f"{steps} iterations on the field by {metric} (from {STARTS[result.one_shot.start]})"
 
 
 def picture(result: Registration) -> Any:

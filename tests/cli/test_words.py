@@ -30,7 +30,9 @@ def test_help_of_register_is_grouped(cli: Callable[..., Ended], monkeypatch: pyt
     assert max(map(len, text.splitlines())) <= 80
 
 
-@pytest.mark.parametrize(("name", "metric"), [("cc", "lncc"), ("mattes", "mi"), ("meansquares", "mse"), ("ncc", "ncc")])
+@pytest.mark.parametrize(
+    ("name", "metric"), [("cc", "lncc"), ("mattes", "mi"), ("meansquares", "mse"), ("demons", "mse"), ("ncc", "ncc")]
+)
 def test_metrics_by_their_names_elsewhere(name: str, metric: str):
     """ANTs' and elastix's names stand for ours."""
     assert settings.similarity(name)["refinement"] == {"similarity": metric}
@@ -64,6 +66,7 @@ def test_other_unknown_options_get_no_such_hint(cli: Callable[..., Ended]):
         (("help",), "For help, type cnnreg --help"),
         (("help", "register"), "For help, type cnnreg register --help"),
         (("a b.png", "c.tif", "--adapt", "5"), "type cnnreg register 'a b.png' c.tif --adapt 5"),
+        (("register", "a.png", "b.png", "--inverse", "true"), "A switch, such as --inverse, takes no value"),
     ],
 )
 def test_habits_get_a_hint(cli: Callable[..., Ended], line: tuple[str, ...], hint: str):

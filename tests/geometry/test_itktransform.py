@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+import cnnreg
 from cnnreg.errors import ImageError
 from cnnreg.geometry import itktransform
 from cnnreg.geometry.exchange import export_field, import_field, kind_of
@@ -107,3 +108,11 @@ def test_apply_takes_them(cli: Callable[..., Ended], tmp_path: Path):
     theirs = sitk.Resample(sitk.ReadImage(str(image)), sitk.ReadImage(str(tmp_path / "f.mha")), turned())
     difference = np.abs(read_image(tmp_path / "t" / "i_warped.nrrd").pixels - sitk.GetArrayFromImage(theirs))
     assert np.quantile(difference, 0.95) < 1e-4
+
+
+def test_from_python(tmp_path: Path):
+    """A field is saved and read as a transform of ITK, too."""
+    export_field(wavy(), GRID, tmp_path / "f.mha", kind="itk")
+    field = cnnreg.read_field(tmp_path / "f.mha")
+    field.save(tmp_path / "f.h5")
+    np.testing.assert_allclose(cnnreg.read_field(tmp_path / "f.h5").yx, field.yx, atol=1e-5)

@@ -1,0 +1,39 @@
+"""Further names of parameters and of metrics: those of other tools, and those of earlier versions."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cnnreg.errors import ConfigError
+
+SYNONYMS: dict[str, tuple[frozenset[str], ...]] = {  # by section: names of one and the same key
+    "loss": (frozenset({"similarity", "metric"}),),
+    "adaptation": (frozenset({"steps", "iterations"}),),
+    "training": (frozenset({"steps", "iterations"}),),
+    "refinement": (
+        frozenset({"similarity", "metric"}),
+        frozenset({"pace", "step_size"}),
+        frozenset({"longest", "max_step", "maximum_step_length"}),
+        frozenset({"smoothing", "update_sigma"}),
+        frozenset({"softening", "total_sigma"}),
+        frozenset({"floor", "variance_epsilon"}),
+    ),
+}
+METRICS = {"cc": "lncc", "mattes": "mi", "meansquares": "mse", "demons": "mse"}  # the names in ANTs and elastix
+
+
+def by_key(section: str, values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """``values`` under the names among ``keys``; names that are not known stay as they are.
+
+    Raises:
+        ConfigError: a key is given under two of its names.
+    """
+    known = set(keys)
+    found: dict[str, Any] = {}
+    given: dict[str, str] = {}
+    for name, value in values.items():
+        groups = (group for group in SYNONYMS.get(section, ()) if name in group)
+        key = name if name in known else next((k for group in groups for k in group & known), name)
+        if key in found:
+            raise ConfigError(f"{section}.{given[key]} and {section}.{name} are two names of one key; give one of them")
+        found[key], given[key] = value, name
+    return found
