@@ -3,9 +3,12 @@
 import ctypes
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
+from cnnreg.cores import worthwhile
 from cnnreg.errors import DeviceError, UsageError
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -40,10 +43,10 @@ def device_title(device: str) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
 
 
-def prepare_cpu(threads: int | None) -> int:
-    """Settle, once in a process, how the CPU works; ``threads`` of torch and SimpleITK, None = as they choose.
+def prepare_cpu(threads: int | None, *, pixels: int | None = None) -> int:
+    """Settle how the CPU works; ``threads`` of torch and SimpleITK, None = what images of so many ``pixels`` are worth.
 
-    Returns torch's number of threads.
+    Returns the number of threads.
 
     Torch's threads are started here, such that numbers too small for float32's full precision are zero to them: a CPU
     handles these many times slower. (Threads inherit this from the one that starts them, which itself goes back.)
@@ -51,13 +54,26 @@ def prepare_cpu(threads: int | None) -> int:
     import SimpleITK as sitk
 
     _keep_memory()
-    if threads:
-        torch.set_num_threads(threads)
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    threads = threads or worthwhile(pixels, most=torch.get_num_threads())
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     if torch.set_flush_denormal(True):
         torch.zeros(1 << 18).add_(1)  # long enough for all of them
         torch.set_flush_denormal(False)
-    return torch.get_num_threads()
+    return threads
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Afterwards torch and SimpleITK have as many threads as before: the caller's own work is not slowed down."""
+    import SimpleITK as sitk
+
+    before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
 
 
 def _keep_memory() -> None:

@@ -1,6 +1,7 @@
 """The ``cnnreg`` command: which commands there are, and how errors end."""
 
 import errno
+import os
 import shlex
 import sys
 import warnings
@@ -159,4 +160,5 @@ def _check_names(arguments: list[str]) -> None:
 
 def main() -> None:
     """Entry point of the ``cnnreg`` script."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: threads that wait let others have the core
     sys.exit(run())

@@ -102,7 +102,15 @@ Seed = Annotated[
     int, typer.Option("--seed", min=0, metavar=NUMBER, help="Random seed.", callback=_seed, rich_help_panel=MACHINE)
 ]
 Threads = Annotated[
-    int | None, option(MACHINE, "--threads", low=1, metavar=NUMBER, help="Number of CPU threads.", default="all cores")
+    int | None,
+    option(
+        MACHINE,
+        "--threads",
+        low=1,
+        metavar=NUMBER,
+        help="Number of CPU threads.",
+        default="1, or all cores for large images",
+    ),
 ]
 Slice = Annotated[
     int | None,

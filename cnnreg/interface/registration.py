@@ -145,7 +145,7 @@ class Registrar:
         init: initial transform: "auto", "none", "center", "moments", "rigid", "similarity", "affine", or a file.
         similarity: similarity metric: "auto", "lncc", "ncc", "mse", "mi" or "mind"; None for the preset's.
         device: "auto", "cpu", "cuda" or "cuda:i".
-        threads: of the CPU; None for the default.
+        threads: of the CPU; None for one on small images, where more do not pay, else all cores.
         seed: of all random numbers.
 
     Raises:

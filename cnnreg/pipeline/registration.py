@@ -1,12 +1,13 @@
 """``cnnreg register``: two image files in, a registered pair out."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from cnnreg.config import Config, InputConfig
-from cnnreg.devices import prepare_cpu, resolve_device
+from cnnreg.devices import prepare_cpu, resolve_device, threads_kept
 from cnnreg.engine.initial import Initial
 from cnnreg.engine.refinement import refine
 from cnnreg.evaluation.measure import Evidence, Measures, known, measure
@@ -68,6 +69,7 @@ class Registration:
     notes: tuple[str, ...] = ()  # what its user should know
 
 
+@threads_kept()
 def register(
     request: Request,
     setup: Setup,
@@ -82,12 +84,15 @@ def register(
     ``watcher`` is told where it is.
     """
     watch = Stopwatch(watcher.stage)
-    device, threads = resolve_device(setup.device), prepare_cpu(setup.threads)
+    device = resolve_device(setup.device)
     with watch("model"):
         model, config = loaded or load(setup)
-    pair, initial = load_aligned(
-        request, config, watch, on_read=lambda fixed, moving: watcher.forecast(_foretell(fixed, moving, config, device))
-    )
+
+    def see(fixed: Image, moving: Image) -> None:
+        prepare_cpu(setup.threads, pixels=max(math.prod(image.grid.size) for image in (fixed, moving)))
+        watcher.forecast(_foretell(fixed, moving, config, device))
+
+    pair, initial = load_aligned(request, config, watch, on_read=see)
     landmarks = _landmarks(request, pair)
     notes = _check(request, pair, landmarks)
     local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=watcher.step)
@@ -112,7 +117,7 @@ def register(
         model,
         setup,
         device,
-        threads,
+        torch.get_num_threads(),
         watch.seconds,
         notes,
     )

@@ -1,6 +1,7 @@
 """``cnnreg csub``: contralateral subtraction, an image minus its own mirror image, registered to it."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,11 @@ def subtract(
     """
     watch = Stopwatch(watcher.stage)
     device = resolve_device(setup.device)
-    prepare_cpu(setup.threads)
     with watch("model"):
         model, config = load(setup)
     with watch("read"):
         image = read_intensities(path)
+        prepare_cpu(setup.threads, pixels=math.prod(image.grid.size))
         mask = read_labels(seg, image.grid, threshold=label_threshold) if seg else None
         if mask is not None and not mask.any():
             raise ImageError(f"the mask {seg} is empty")
