@@ -130,17 +130,9 @@ def main() -> None:
         for name, count in (("as it is", 0), ("and a process on every core", cores)):
             with load(count):
                 for side in options.sizes:
-                    for row in compare(processes, side, options.rounds):
+                    for row in compare(processes, side, options.rounds, options.limit):
                         rows.append({"side": side, "machine": name, **row})
-                        cells = [
-                            side,
-                            name,
-                            row["kind"],
-                            row["threads"],
-                            f"{row['seconds']:.3f}",
-                            f"{row['ratio']:.2f}",
-                        ]
-                        print("|", " | ".join(map(str, cells)), "|", flush=True)
+                        print("|", " | ".join(map(str, rows[-1].values())), "|", flush=True)
     if options.out:
         options.out.write_text(json.dumps({"cores": cores, "rows": rows}, indent=2) + "\n")
 
