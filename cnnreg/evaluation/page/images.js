@@ -20,11 +20,18 @@ async function storedOf(entry) {
 }
 
 async function previewOf(entry) {
-  const stored = await storedOf(entry);
-  const bitmap = await createImageBitmap(new Blob([bytesOf(stored.image)]));
+  const stored = await storedOf(entry), [width, height] = stored.size;
+  const whole = await createImageBitmap(new Blob([bytesOf(stored.image)]));
+  const rows = Math.ceil(height / BLOCK) * BLOCK;
+  const cuts = [FIXED, MOVING, WARPED, JACOBIAN].map((n) => createImageBitmap(whole, 0, n * rows, width, height));
+  const panels = await Promise.all(cuts); // apart, or the edge of one would be mixed with the next when it is enlarged
+  whole.close();
   document.body.dataset.decoded = ++decoded;
-  const [width, height] = stored.size;
-  return { bitmap, width, height, nodes: stored.nodes, grid: new DataView(bytesOf(stored.grid).buffer) };
+  return { panels, width, height, nodes: stored.nodes, grid: new DataView(bytesOf(stored.grid).buffer) };
+}
+
+function release(preview) {
+  preview?.panels.forEach((panel) => panel.close());
 }
 
 function sized(canvas, preview, longest) {
@@ -37,8 +44,7 @@ function sized(canvas, preview, longest) {
 function drawPanel(context, preview, panel) {
   const { width, height } = context.canvas;
   context.imageSmoothingQuality = "high";
-  const top = panel * Math.ceil(preview.height / BLOCK) * BLOCK;
-  context.drawImage(preview.bitmap, 0, top, preview.width, preview.height, 0, 0, width, height);
+  context.drawImage(preview.panels[panel], 0, 0, width, height);
 }
 
 function pixelsOf(context, preview, panel) {
@@ -111,5 +117,5 @@ async function drawThumbs(cell) {
   for (const canvas of cell.querySelectorAll("canvas")) {
     drawOverlay(sized(canvas, preview, longest), preview, canvas.dataset.state === "before" ? MOVING : WARPED);
   }
-  preview.bitmap.close();
+  release(preview);
 }

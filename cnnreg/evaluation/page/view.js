@@ -1,6 +1,6 @@
 // One pair: fixed image against warped or moving image, deformation grid, Jacobian, numbers.
 
-const STAGE = 720, PANEL = 420; // pixels of the longer side
+const STAGE = 1000, PANEL = 480; // pixels of the longer side
 const PERIOD = 600; // ms between two swaps: fewer than the three flashes a second that can do harm
 const view = { entry: null, preview: null, mode: "wipe", other: "after", share: 0.5, front: false, timer: 0 };
 
@@ -24,8 +24,8 @@ async function showPair(entry) {
   byId("next").disabled = at < 0 || at === listed.length - 1;
   for (const part of [byId("controls"), ...document.querySelectorAll(".panels figure")]) part.hidden = !entry.shown;
   const preview = entry.shown ? await previewOf(entry) : null;
-  if (view.entry !== entry) return preview?.bitmap.close(); // another was asked for meanwhile
-  view.preview?.bitmap.close();
+  if (view.entry !== entry) return release(preview); // another was asked for meanwhile
+  release(view.preview);
   view.preview = preview;
   if (!preview) return;
   drawGrid(sized(byId("grid"), preview, PANEL), preview);
@@ -106,9 +106,8 @@ function wipeTo(share) {
 }
 
 function pointAt(event) {
-  const canvas = byId("stage"), box = canvas.getBoundingClientRect();
-  const wide = Math.min(box.width, (box.height * canvas.width) / canvas.height); // the image within its box
-  wipeTo((event.clientX - box.left - (box.width - wide) / 2) / wide);
+  const box = byId("stage").getBoundingClientRect();
+  wipeTo((event.clientX - box.left) / box.width);
 }
 
 function onKey(event) {
