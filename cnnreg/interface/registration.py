@@ -18,7 +18,7 @@ from cnnreg.interface.images import AnyImage, give, take, take_labels
 from cnnreg.pairs.dataset import PointSource
 from cnnreg.pipeline import registration as pipeline
 from cnnreg.pipeline.loading import Request
-from cnnreg.pipeline.report import claim_folder, picture, write_registration
+from cnnreg.pipeline.report import PIECES, claim_folder, picture, write_registration
 from cnnreg.pipeline.setup import Setup, load
 from cnnreg.watching import UNWATCHED, Watcher
 
@@ -108,8 +108,7 @@ class Registration:
             command=command or ["cnnreg.register"],
             overwrite=overwrite,
             single=single,
-            drawn=drawn,
-            paged=paged,
+            pieces=[piece for piece, wanted in zip(PIECES, (True, True, True, drawn, paged), strict=True) if wanted],
         )
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ SCHEMA_VERSION = 1
 DRAWN = 1360  # pixels of the longer side from which the picture is drawn: four times those of a panel
 FIELD, INVERSE, AFFINE = "field.mha", "inverse.mha", "affine.tfm"
 PICTURE = "report.png"
+PIECES = ("warped", "field", "report", "picture", "page")  # what can be left out
 RESULTS = (FIELD, INVERSE, AFFINE, REPORT, PICTURE, PAGE, PREVIEW, "warped.*")
 FIELD_CONVENTION = (
     "ITK displacement field on the fixed image's grid; (x, y) components in the fixed image's physical units; "
@@ -60,38 +61,44 @@ def write_registration(
     command: list[str],
     overwrite: bool = True,
     single: bool = False,
-    drawn: bool = True,
-    paged: bool = False,
+    pieces: Collection[str] = PIECES,
+    home: Path | None = None,
 ) -> list[Path]:
     """Write everything into a temporary folder, then move it into ``folder``, replacing earlier results.
 
-    ``single``: fields as float32 instead of float64. ``drawn``: the picture, too. ``paged``: the page ``report.html``.
+    ``single``: fields as float32 instead of float64. ``pieces``: what is written, of :data:`PIECES`. ``home``: the
+    folder's name in the report, if it is to be renamed.
     """
     start = time.perf_counter()
     grid = result.pair.fixed.grid
     warped_name = f"warped{suffix_for(result.warped, grid)}"
     names = [
-        warped_name,
-        FIELD,
+        *([warped_name] if "warped" in pieces else []),
+        *([FIELD] if "field" in pieces else []),
         *([INVERSE] if result.inverse else []),
         *([AFFINE] if result.initial.affine_needed else []),
+        *([REPORT] if "report" in pieces else []),
+        *([PICTURE] if "picture" in pieces else []),
+        *([PAGE] if "page" in pieces else []),
     ]
-    names += [REPORT, *([PICTURE] if drawn else []), *([PAGE] if paged else [])]
     number_type = np.float32 if single else np.float64
     with publishing(folder, replaces=RESULTS, overwrite=overwrite) as staging:
-        write_image(result.warped, staging / warped_name)
-        write_field(result.field[0].numpy(), grid, staging / FIELD, number_type=number_type)
+        if warped_name in names:
+            write_image(result.warped, staging / warped_name)
+        if FIELD in names:
+            write_field(result.field[0].numpy(), grid, staging / FIELD, number_type=number_type)
         if result.inverse:
             back, back_grid = result.inverse.field[0].numpy(), result.pair.moving.grid
             write_field(back, back_grid, staging / INVERSE, number_type=number_type)
         if result.initial.affine_needed:
             write_affine(result.initial.affine, grid, result.pair.moving.grid, staging / AFFINE)
-        if drawn:
+        if PICTURE in names:
             picture(result).save(staging / PICTURE, compress_level=2)  # zlib at 6 takes as long as all the rest
         result.seconds["write"] = time.perf_counter() - start
-        report = describe(result, command=command, files=[str(folder / name) for name in names])
-        (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        if paged:
+        report = describe(result, command=command, files=[str((home or folder) / name) for name in names])
+        if REPORT in names:
+            (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        if PAGE in names:
             links = tuple((name, name) for name in names if name != PAGE)
             write_page_of(result, report, staging / PAGE, links=links)
     return [folder / name for name in names]
