@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_prefix(), suffix="".join(path.suffixes[-2:]), dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=partial_prefix(), suffix="".join(path.suffixes[-2:]), dir=path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from None
     os.close(handle)
@@ -129,8 +129,8 @@ def publishing(folder: Path, *, replaces: Iterable[str], overwrite: bool = True)
     replaces = tuple(replaces)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _clean(folder)
-        staging = Path(tempfile.mkdtemp(prefix=_prefix(), dir=folder))
+        clean(folder)
+        staging = Path(tempfile.mkdtemp(prefix=partial_prefix(), dir=folder))
     except OSError as error:
         raise OutputError(f"cannot write to the output folder {folder}: {error.strerror}") from None
     try:
@@ -153,12 +153,12 @@ def publishing(folder: Path, *, replaces: Iterable[str], overwrite: bool = True)
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _prefix() -> str:
+def partial_prefix() -> str:
     """Of temporary names: whose they are."""
     return f"{PARTIAL}{socket.gethostname()}-{os.getpid()}-"
 
 
-def _clean(folder: Path) -> None:
+def clean(folder: Path) -> None:
     """Remove what runs on this machine that were killed left behind."""
     own = f"{PARTIAL}{socket.gethostname()}-"
     for left in folder.glob(f"{PARTIAL}*"):
@@ -192,6 +192,24 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[bool]:
+    """Hold a lock file while the block runs; False where another process does.
+
+    True also where the system or the file system has no locks.
+    """
+    with path.open("w") as file:
+        free = True
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                free = False
+            except OSError:
+                pass
+        yield free
 
 
 def write_text(text: str, path: Path) -> None:

@@ -21,6 +21,7 @@ FLOORS = [  # from the ground up: a module imports from its own folder and from 
     {"pipeline"},
     {"interface"},
     {"study"},
+    {"batch"},
     {"cli"},
     {"__main__"},
 ]

@@ -14,10 +14,12 @@ from typer.exceptions import TyperException
 from cnnreg import __version__
 from cnnreg.cli import console, models, presets, transform
 from cnnreg.cli.applications import csub, strain
+from cnnreg.cli.batch import batch
 from cnnreg.cli.demo import demo
 from cnnreg.cli.evaluate import apply, evaluate
 from cnnreg.cli.help import PANEL, Command, Group
 from cnnreg.cli.register import adapt, register
+from cnnreg.cli.rows import WithRowOptions
 from cnnreg.cli.study import study
 from cnnreg.cli.train import train
 from cnnreg.errors import CnnregError, FileNotice, UsageError
@@ -39,6 +41,7 @@ PANELS = {
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(cls=Command, rich_help_panel=panel)(command)
+app.command(cls=WithRowOptions, rich_help_panel="Registration")(batch)
 app.command("finetune", cls=Command, hidden=True)(adapt)  # as others call it
 app.add_typer(transform.app, name="transform", rich_help_panel="Registration")
 app.add_typer(models.app, name="models", rich_help_panel="Models")

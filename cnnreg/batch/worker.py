@@ -1,0 +1,121 @@
+"""One task done: registered, written with its status, or recorded as failed with what could be seen of it."""
+
+import os
+import socket
+import time
+import traceback
+import warnings
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cnnreg.batch.folder import DONE, FAILED, BatchFolder, read_json
+from cnnreg.batch.sketch import sketch
+from cnnreg.batch.task import Task
+from cnnreg.errors import CnnregError, FileNotice, OutputError
+from cnnreg.files import REPORT, sha256
+from cnnreg.interface.registration import Registrar
+from cnnreg.pipeline.report import FIELD, PICTURE, write_registration
+from cnnreg.pipeline.setup import Setup
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended."""
+
+    pair_id: str
+    status: str  # done or failed
+    error: str = ""  # the sentence of what failed
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task with the hashes of its input files, and the command that asked for it; or why they cannot be read."""
+
+    task: Task
+    folder: Path
+    command: tuple[str, ...]
+    hashes: dict[str, str] | None = None
+    unreadable: str = ""
+
+
+@lru_cache(maxsize=4)
+def _registrar(setup: Setup) -> Registrar:
+    """Kept between pairs, for the few sets of options that the rows of a table take turns with."""
+    return Registrar.of(setup)
+
+
+def register_task(work: Work) -> Outcome:
+    """Register a pair and publish its folder; a failure that is the pair's own is published, too.
+
+    Raises:
+        OutputError: results cannot be written, which no other pair would fare better with.
+    """
+    folder, start = BatchFolder(work.folder), time.perf_counter()
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    facts: dict[str, Any] = {"pair_id": work.task.pair_id, "status": FAILED, "error": None}
+    with folder.staging() as staging, warnings.catch_warnings(record=True) as notices:
+        warnings.simplefilter("always", FileNotice)
+        try:
+            if work.unreadable:
+                raise CnnregError(work.unreadable)
+            facts |= _register(work, staging)
+        except OutputError:
+            raise
+        except (CnnregError, MemoryError) as error:
+            facts["error"] = " ".join(str(error).split()) or "out of memory"
+        except Exception as error:  # a bug, or what a library makes of a strange file: the others go on
+            facts["error"] = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+            facts["traceback"] = traceback.format_exc()
+        if facts["error"]:
+            sketch(work.task.request, facts["error"], staging / PICTURE)
+        facts["notes"] = [str(n.message) for n in notices if issubclass(n.category, FileNotice)] + facts.get(
+            "notes", []
+        )
+        seconds = time.perf_counter() - start
+        folder.publish(staging, work.task, facts | _circumstances(work, began, seconds))
+    return Outcome(work.task.pair_id, facts["status"], facts["error"] or "", seconds)
+
+
+def _register(work: Work, staging: Path) -> dict[str, Any]:
+    """Register and write into ``staging``; what the status tells of it."""
+    task = work.task
+    # `threads` is of the machine, not of the result: equal setups share a model whatever it is.
+    result = _registrar(task.setup).run(task.request, inverse=task.inverse).result
+    home = work.folder / task.pair_id
+    write_registration(result, staging, command=list(work.command), single=task.single, pieces=task.pieces, home=home)
+    report = read_json(staging / REPORT) or {}
+    stages = list(result.measures.values())
+    hashed = [*staging.glob("warped.*"), *staging.glob(FIELD)]
+    return {
+        "status": DONE,
+        "verdict": report.get("verdict"),
+        "before": stages[0],
+        "after": stages[-1],
+        "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
+        "device": result.device,
+        "threads": result.threads,
+        "notes": list(result.notes),
+        "sha256": {file.name.split(".")[0]: sha256(file) for file in hashed},
+    }
+
+
+def _circumstances(work: Work, began: str, seconds: float) -> dict[str, Any]:
+    return {
+        "inputs": work.hashes,
+        "options_sha256": work.task.digest(),
+        "options": work.task.options(),
+        "command": list(work.command),
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "began": began,
+        "total_seconds": round(seconds, 4),
+    }
+
+
+def record_failure(work: Work, sentence: str) -> Outcome:
+    """Publish that a task failed in a way that its process could not tell any more."""
+    return register_task(replace(work, unreadable=sentence))
