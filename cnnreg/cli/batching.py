@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnreg.cli import console
+from cnnreg.cli import console, progress
 from cnnreg.errors import CnnregError, OutputError
 from cnnreg.watching import unwatched
 
@@ -121,19 +121,20 @@ def _count(number: int, one: str, many: str = "") -> str:
 @contextmanager
 def display(total: int, *, quiet: bool) -> Iterator[Callable[["Tally"], None]]:
     """A bar with pairs a second and the time left; where there is no terminal, a line now and then."""
-    start, over, told = time.monotonic(), 0, 0
-    with console.progress("registering", total, quiet=quiet) as update:
+    start, told = time.monotonic(), 0
+    with progress.display(quiet=quiet) as shown:
+        shown.stage("registering", total)
 
         def show(tally: "Tally") -> None:
-            nonlocal over, told
+            nonlocal told
+            over = tally.over
             registered, seconds = tally.over - tally.skipped, time.monotonic() - start
             rate = registered / seconds if seconds else 0.0
-            update(advance=tally.over - over, note=f"{rate:.2f} pairs/s, {len(tally.failed)} failed")
-            over = tally.over
+            shown.at(over, f"{rate:.2f} pairs/s, {len(tally.failed)} failed")
             if not quiet and not sys.stderr.isatty() and (over * LINES // total > told or over == total):
                 told = over * LINES // total
                 left = f"about {(total - over) / rate / 60:.0f} min left" if rate else "none registered"
                 failed = f"{len(tally.failed)} failed"
-                console.progress_line(f"{over} of {total} pairs, {failed}, {rate:.2f} pairs/s, {left}")
+                console.log(f"{over} of {total} pairs, {failed}, {rate:.2f} pairs/s, {left}")
 
         yield show
