@@ -13,7 +13,7 @@ from cnnreg.pipeline.report import PIECES
 SAMPLES = 3  # pairs that are looked at
 MANY = 200  # pairs, from which on no pictures are drawn unless they are asked for
 FIELD = {False: 8.2, True: 7.4}  # bytes a pixel of a compressed field, float64 (of float32 numbers) and float32
-REPORT, PICTURE, STATUS = 12_000, 700_000, 6_000  # bytes
+REPORT, PICTURE, PREVIEW, STATUS = 12_000, 700_000, 20_000, 6_000  # bytes
 
 
 def default_pieces(pairs: int) -> tuple[str, ...]:
@@ -34,6 +34,7 @@ def _bytes_of(task: Task) -> float | None:
         image = read_intensities(request.fixed, slice_index=request.slice_index, with_missing=True)
         pixels = image.grid.size[0] * image.grid.size[1]
         expected += REPORT * ("report" in task.pieces) + PICTURE * ("picture" in task.pieces)
+        expected += PREVIEW * ("page" in task.pieces)
         expected += pixels * FIELD[task.single] * (("field" in task.pieces) + task.inverse)
         if "warped" in task.pieces and isinstance(request.fixed, Path):
             expected += min(request.fixed.stat().st_size, image.pixels.nbytes)

@@ -93,7 +93,7 @@ def _works(plan: Plan, tally: Tally, on_pair: Callable[[Tally], None]) -> Iterat
         if standing:
             tally.again[standing] += 1
         task = replace(task, setup=replace(task.setup, threads=plan.threads))
-        yield Work(task, plan.folder.path, plan.command, hashes, unreadable)
+        yield Work(task, plan.folder.path, plan.command, hashes, unreadable, plan.rows)
 
 
 def _read_ahead(tasks: Iterable[Task]) -> Iterator[tuple[Task, dict[str, str] | None, str]]:

@@ -1,10 +1,14 @@
-"""``summary.csv``: a row for every pair of a batch, from the pairs' own status files."""
+"""``summary.csv`` and ``report.html``: a row for every pair of a batch, from the pairs' own status files."""
 
 import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
-from cnnreg.batch.folder import MISSING, BatchFolder
+from cnnreg.batch.folder import DONE, MISSING, BatchFolder
+from cnnreg.evaluation.page.entries import Entry, entry_of, failure
+from cnnreg.evaluation.page.preview import PREVIEW
+from cnnreg.evaluation.page.writing import PAGE, write_page
 from cnnreg.evaluation.tables import flatten
 from cnnreg.files import replacing
 
@@ -32,6 +36,23 @@ def summarise(folder: BatchFolder) -> dict[str, str]:
     return folder.undone(pair["pair_id"] for pair in pairs)
 
 
+def write_summary_page(folder: BatchFolder) -> None:
+    """Write ``report.html``, on which the pairs are seen, sorted and filtered."""
+    entries = [_entry(folder, pair) for pair in folder.record()["pairs"]]
+    write_page(entries, folder.path / PAGE, title=folder.path.absolute().name)
+
+
+def _entry(folder: BatchFolder, pair: dict[str, str]) -> Entry:
+    name, status = pair["pair_id"], folder.status(pair["pair_id"])
+    if status is None or status["status"] != DONE:
+        return failure(name, (status or {}).get("error") or MISSING, fixed=pair["fixed"], moving=pair["moving"])
+    place = folder.path / name
+    seen = (place / PREVIEW).read_text(encoding="utf-8") if (place / PREVIEW).is_file() else None
+    links = tuple((file, f"{quote(name)}/{quote(file)}") for file in status["files"] if file != PREVIEW)
+    images = {which: {"path": pair[which]} for which in ("fixed", "moving")}
+    return entry_of({**status, "inputs": images}, pair_id=name, preview=seen, links=links)
+
+
 def _row(pair: dict[str, str], status: dict[str, Any] | None) -> Row:
     if status is None:
         return {**pair, "status": MISSING}
@@ -54,8 +75,9 @@ def _row(pair: dict[str, str], status: dict[str, Any] | None) -> Row:
 
 
 def _measures(status: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for when in ("before", "after"):
-        for path, value in flatten(status.get(when) or {}).items():
+    stages = list((status.get("metrics") or {"": {}}).values())
+    for when, measures in (("before", stages[0]), ("after", stages[-1])):
+        for path, value in flatten(measures).items():
             yield f"{path.removeprefix('overlap.').removeprefix('landmarks.')}_{when}", value
 
 

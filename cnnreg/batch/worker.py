@@ -15,8 +15,10 @@ from cnnreg.batch.folder import DONE, FAILED, BatchFolder, read_json
 from cnnreg.batch.sketch import sketch
 from cnnreg.batch.task import Task
 from cnnreg.errors import CnnregError, FileNotice, OutputError
+from cnnreg.evaluation.page.preview import PREVIEW, preview_side
 from cnnreg.files import REPORT, sha256
 from cnnreg.interface.registration import Registrar
+from cnnreg.pipeline.preview import preview
 from cnnreg.pipeline.report import FIELD, PICTURE, write_registration
 from cnnreg.pipeline.setup import Setup
 
@@ -40,6 +42,7 @@ class Work:
     command: tuple[str, ...]
     hashes: dict[str, str] | None = None
     unreadable: str = ""
+    pairs: int = 1  # of the whole batch, on which the size of previews depends
 
 
 @lru_cache(maxsize=4)
@@ -83,18 +86,19 @@ def register_task(work: Work) -> Outcome:
 def _register(work: Work, staging: Path) -> dict[str, Any]:
     """Register and write into ``staging``; what the status tells of it."""
     task = work.task
-    # `threads` is of the machine, not of the result: equal setups share a model whatever it is.
     result = _registrar(task.setup).run(task.request, inverse=task.inverse).result
-    home = work.folder / task.pair_id
-    write_registration(result, staging, command=list(work.command), single=task.single, pieces=task.pieces, home=home)
+    home, pieces = work.folder / task.pair_id, {"report", *task.pieces} - {"page"}
+    write_registration(result, staging, command=list(work.command), single=task.single, pieces=pieces, home=home)
     report = read_json(staging / REPORT) or {}
-    stages = list(result.measures.values())
+    if "report" not in task.pieces:
+        (staging / REPORT).unlink()  # its verdict was wanted all the same
+    if "page" in task.pieces:
+        (staging / PREVIEW).write_text(preview(result, preview_side(work.pairs)), encoding="utf-8")
     hashed = [*staging.glob("warped.*"), *staging.glob(FIELD)]
     return {
         "status": DONE,
         "verdict": report.get("verdict"),
-        "before": stages[0],
-        "after": stages[-1],
+        "metrics": result.measures,
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
         "device": result.device,
         "threads": result.threads,

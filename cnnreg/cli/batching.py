@@ -97,12 +97,14 @@ def collect(folder: Path, *, quiet: bool) -> None:
         CnnregError: pairs are not done.
     """
     from cnnreg.batch.folder import BatchFolder
-    from cnnreg.batch.summary import SUMMARY, summarise
+    from cnnreg.batch.summary import SUMMARY, summarise, write_summary_page
+    from cnnreg.evaluation.page.writing import PAGE
 
     batch = BatchFolder(folder)
     undone = summarise(batch)
+    write_summary_page(batch)
     if not quiet:
-        console.say(f"wrote {folder / SUMMARY}")
+        console.say(f"wrote {folder / SUMMARY} and {folder / PAGE}")
     if undone:
         raise CnnregError(_undone(undone, len(batch.record()["pairs"]), folder, parts=batch.parts_of(list(undone))))
 

@@ -22,6 +22,7 @@ def test_a_batch_is_what_register_writes_for_each_pair(cli: Callable, table: Cal
     assert ended.code == 0, ended.err
     assert sorted(p.name for p in (tmp_path / "out/p1").iterdir()) == [
         "field.mha",
+        "preview.json",
         "report.json",
         "report.png",
         "status.json",
@@ -35,6 +36,7 @@ def test_a_batch_is_what_register_writes_for_each_pair(cli: Callable, table: Cal
     row = read_summary(tmp_path / "out")["p1"]
     assert row["status"] == "done"
     assert float(row["ncc_after"]) == report["metrics"]["adaptation"]["ncc"] > float(row["ncc_before"])
+    assert "p1/field.mha" in (tmp_path / "out/report.html").read_text()
     assert row["fixed_sha256"] == report["inputs"]["fixed"]["sha256"]
 
 
