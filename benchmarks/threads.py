@@ -88,7 +88,7 @@ def ask(process: subprocess.Popen[str], side: int, limit: float) -> tuple[float,
     assert process.stdout is not None
     print(side, file=process.stdin, flush=True)
     if not select.select([process.stdout], [], [], limit)[0]:
-        process.kill()
+        end([process])
         return None
     seconds, threads = process.stdout.readline().split()
     return float(seconds), int(threads)
@@ -106,7 +106,7 @@ def compare(processes: Workers, side: int, rounds: int, limit: float) -> list[Ro
 
 def _row(kind: str, given: list[tuple[float, int] | None], single: list[tuple[float, int] | None], limit: float) -> Row:
     pairs = [(a, b) for a, b in zip(given, single, strict=False) if a and b]
-    if len(pairs) < len(single):
+    if len(pairs) < len(single) or not pairs:
         return {"kind": kind, "threads": "", "seconds": f"> {limit:g}", "ratio": "given up"}
     seconds, ratio = (statistics.median(x) for x in zip(*((a[0], a[0] / b[0]) for a, b in pairs), strict=True))
     return {"kind": kind, "threads": pairs[0][0][1], "seconds": f"{seconds:.3f}", "ratio": f"{ratio:.2f}"}

@@ -131,7 +131,7 @@ def strain(
         claim_results(folder, RESULTS, overwrite=overwrite, inputs=[p for p in (field, seg, image) if p])
         request = StrainRequest(field, seg, image, label, wall, segments, start, label_threshold)
         shown.stage("measuring the strain")
-        found = measure_strain(request, folder, overwrite=overwrite)
+        found = measure_strain(request, folder, command=sys.argv, overwrite=overwrite)
     if not quiet:
         columns = ["from", "to", "pixels", "radial", "circumferential", "shear"]
         rows = [

@@ -25,9 +25,8 @@ from cnnreg.learning.modelstore import Model
 from cnnreg.pairs.dataset import resize_labels
 from cnnreg.pipeline.preview import seen, write_page_of
 from cnnreg.pipeline.registration import Inverse, Registration
-from cnnreg.pipeline.system import versions
+from cnnreg.pipeline.system import describe_run
 
-SCHEMA_VERSION = 1
 DRAWN = 1360  # pixels of the longer side from which the picture is drawn: four times those of a panel
 FIELD, INVERSE, AFFINE = "field.mha", "inverse.mha", "affine.tfm"
 PICTURE = "report.png"
@@ -105,7 +104,10 @@ def write_registration(
 
 
 def describe(result: Registration, *, command: list[str], files: list[str]) -> dict[str, Any]:
-    """The report: what went in, what was done with it, on what, how long it took, and how well it went."""
+    """The report: what went in, what was done with it, on what, how long it took, and how well it went.
+
+    Its keys are those of ``report.schema.json``.
+    """
     config, request = result.setup.config, result.request
     inputs: dict[str, Any] = {"fixed": request.fixed, "moving": request.moving}
     for name, sources in (("seg_{}", request.segs), ("{}_mask", request.masks), ("points_{}", request.points)):
@@ -121,15 +123,13 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
             "history": one_shot.history,
         }
     return {
-        "schema_version": SCHEMA_VERSION,
-        "command": command,
+        **describe_run(command),
         "inputs": {name: _describe_input(source) for name, source in inputs.items() if source is not None},
         "intensities": dict(zip(("fixed", "moving"), result.pair.windows or (), strict=False)),  # that become 0 and 1
         "model": describe_model(result.model),
         "parameters": config.as_dict(),
         "seed": result.setup.seed,
         "device": {"asked": result.setup.device, "used": result.device, "threads": result.threads},
-        "versions": versions(),
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
         "alignment": _describe_alignment(result.initial, config.alignment.init, result.pair.fixed.grid),
         "padding_percent": {

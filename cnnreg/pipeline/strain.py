@@ -17,6 +17,7 @@ from cnnreg.images.image import Image, read_field, write_image
 from cnnreg.pairs.dataset import read_intensities
 from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.labelmaps import read_label_map
+from cnnreg.pipeline.system import describe_run
 
 MAPS, TABLE, PICTURE, REPORT = "strain.mha", "strain.csv", "strain.png", "strain.json"
 RESULTS = (MAPS, TABLE, PICTURE, REPORT)
@@ -36,7 +37,9 @@ class StrainRequest:
     label_threshold: float | None = None  # makes a mask of what has soft edges
 
 
-def measure_strain(request: StrainRequest, folder: Path, *, overwrite: bool = True) -> list[Segment]:
+def measure_strain(
+    request: StrainRequest, folder: Path, *, command: list[str], overwrite: bool = True
+) -> list[Segment]:
     """Strain in a mask, or in the wall around it, about the mask's centroid; writes ``RESULTS`` to ``folder``."""
     field, grid = read_field(request.field)
     grid = grid.orthonormal
@@ -80,11 +83,11 @@ def measure_strain(request: StrainRequest, folder: Path, *, overwrite: bool = Tr
                 row = asdict(segment).items()
                 writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row})
         picture.save(staging / PICTURE)
-        write_text(json.dumps(_report(request), indent=2) + "\n", staging / REPORT)
+        write_text(json.dumps(_report(request, command), indent=2) + "\n", staging / REPORT)
     return found
 
 
-def _report(request: StrainRequest) -> dict[str, object]:
+def _report(request: StrainRequest, command: list[str]) -> dict[str, object]:
     """What was asked for, and the files."""
     asked = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(request).items()}
-    return {"schema_version": 1, **asked, "files": RESULTS}
+    return {**describe_run(command), **asked, "files": RESULTS}

@@ -24,6 +24,7 @@ from cnnreg.pairs.labelmaps import Labels, read_labels
 from cnnreg.pairs.mirroring import mirror_affine, mirror_pair
 from cnnreg.pipeline.registration import deform
 from cnnreg.pipeline.setup import Setup, Stopwatch, load
+from cnnreg.pipeline.system import describe_run
 from cnnreg.watching import UNWATCHED, Watcher
 
 FIELD, DIFFERENCE, PICTURE = "field.mha", "difference.mha", "report.png"
@@ -120,8 +121,7 @@ def write_subtraction(
     suffix = suffix_for(result.mirror, result.image.grid)
     names = [f"mirror{suffix}", DIFFERENCE, FIELD, REPORT, PICTURE]
     report: dict[str, Any] = {
-        "schema_version": 1,
-        "command": command,
+        **describe_run(command),
         "image": str(path),
         "model": result.model,
         "steps": result.steps,

@@ -2,12 +2,28 @@
 
 import os
 import platform
+from datetime import datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from cnnreg.learning import modelstore
+
+SCHEMA_VERSION = 1  # of report.schema.json
+
+
+def describe_run(command: list[str]) -> dict[str, Any]:
+    """What every report begins with: the command, and when, where and with which versions it ran."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "working_directory": str(Path.cwd()),
+        "versions": versions(),
+    }
 
 
 def versions() -> dict[str, str]:
