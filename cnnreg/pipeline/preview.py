@@ -14,7 +14,9 @@ from cnnreg.evaluation.page.entries import entry_of
 from cnnreg.evaluation.page.preview import encode_preview, preview_side
 from cnnreg.evaluation.page.writing import write_page
 from cnnreg.geometry.fields import handedness, jacobian_determinant, resize, sample
-from cnnreg.geometry.resampling import shrink, source_points
+from cnnreg.geometry.resampling import shrink, source_points, warp_labels
+from cnnreg.pairs.dataset import resize_labels
+from cnnreg.pairs.labelmaps import Labels
 from cnnreg.pipeline.registration import Registration
 
 
@@ -27,6 +29,7 @@ class Seen:
     warped: NDArray[np.float32]  # (H, W)
     field: NDArray[np.float32]  # (2, H, W), in pixels of the reduced grid
     jacobian: NDArray[np.float32]  # (H, W)
+    outlines: tuple[Labels, Labels, Labels] | None  # label maps of the fixed, moving and warped image
 
 
 def seen(result: Registration, side: int) -> Seen:
@@ -38,7 +41,18 @@ def seen(result: Registration, side: int) -> Seen:
     for f in (torch.zeros_like(field), field):
         shown.append(shrink(sample(pair.moving_own, source_points(f, grid, pair.moving.grid)), side))
     fixed, moving, warped, area = (image[0, 0].numpy() for image in (*shown, jacobian))
-    return Seen(fixed, moving, warped, resize(field, fixed.shape)[0].numpy(), area)
+    size = fixed.shape
+    return Seen(fixed, moving, warped, resize(field, size)[0].numpy(), area, _label_maps(result, size))
+
+
+def _label_maps(result: Registration, size: tuple[int, int]) -> tuple[Labels, Labels, Labels] | None:
+    """Of the fixed image, and of the moving image before and after, where there are both."""
+    pair, field = result.pair, result.field
+    if pair.seg_fixed is None or pair.seg_moving is None:
+        return None
+    states = torch.zeros_like(field), field
+    before, after = (warp_labels(pair.seg_moving, pair.moving.grid, f, pair.fixed.grid) for f in states)
+    return resize_labels(pair.seg_fixed, size), resize_labels(before, size), resize_labels(after, size)
 
 
 def fold_keeping(determinant: Tensor, side: int) -> Tensor:

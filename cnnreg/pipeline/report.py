@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cnnreg.engine.initial import Initial
@@ -18,11 +17,9 @@ from cnnreg.evaluation.picture import draw_registration
 from cnnreg.evaluation.tables import summary
 from cnnreg.files import REPORT, claim_results, publishing, sha256
 from cnnreg.geometry.decomposition import decompose
-from cnnreg.geometry.resampling import warp_labels
 from cnnreg.geometry.transformfile import write_affine
 from cnnreg.images.image import Grid, Image, suffix_for, write_field, write_image
 from cnnreg.learning.modelstore import Model
-from cnnreg.pairs.dataset import resize_labels
 from cnnreg.pipeline.preview import seen, write_page_of
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.pipeline.system import describe_run
@@ -203,18 +200,10 @@ def how(result: Registration) -> str:
 
 def picture(result: Registration) -> Any:
     """The nine panels of a result; large images are shrunk first."""
-    pair, field, grid, shown = result.pair, result.field, result.pair.fixed.grid, seen(result, DRAWN)
-    size = (shown.fixed.shape[0], shown.fixed.shape[1])
-    outlines = None
-    if pair.seg_fixed is not None and pair.seg_moving is not None:
-        states = torch.zeros_like(field), field
-        before, after = (warp_labels(pair.seg_moving, pair.moving.grid, f, grid) for f in states)
-        outlines = resize_labels(pair.seg_fixed, size), resize_labels(before, size), resize_labels(after, size)
-    width, height = grid.size[::-1]
+    width, height = result.pair.fixed.grid.size[::-1]
     fixed_name, moving_name = (Path(name).name for name in result.request.names)
     return draw_registration(
-        **vars(shown),
-        outlines=outlines,
+        **vars(seen(result, DRAWN)),
         heading=f"{moving_name} registered to {fixed_name}",
         caption=[
             f"model {result.model.card.name}, {how(result)}, {width} x {height} pixels, {result.device}",

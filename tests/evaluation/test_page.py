@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 
 from cnnreg.evaluation.page import writing
 from cnnreg.evaluation.page.entries import Entry, entry_of, failure
-from cnnreg.evaluation.page.preview import GRID_STEP, encode_preview, preview_side
+from cnnreg.evaluation.page.preview import GRID_STEP, borders, encode_preview, preview_side
 from cnnreg.evaluation.page.writing import page
 from tests.conftest import smooth_image
 
@@ -65,6 +65,23 @@ def test_the_grid_is_where_the_field_takes_the_nodes():
     assert preview["nodes"][1] > preview["nodes"][0] > 2
     assert np.abs(nodes[0, 0] - (0.5 + 3, 0.5 - 4)).max() < 0.02
     assert np.abs(nodes[-1, -1] - (44.5 + 3, 60.5 - 4)).max() < 0.02
+
+
+def test_borders_lie_around_the_labels():
+    """A rectangle at the image's rim and a disc: closed lines, to half a pixel; a lone pixel has none."""
+    labels = np.zeros(SIZE, dtype=int)
+    labels[0:10, 5:20] = 3
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    labels[np.hypot(rows - 30, columns - 40) < 9] = 7
+    labels[44, 0] = 1
+    lines = [np.frombuffer(base64.b64decode(x), "<i2").reshape(-1, 2) * GRID_STEP * SIZE for x in borders(labels)]
+    assert len(lines) == 2
+    assert all(np.array_equal(line[0], line[-1]) for line in lines)
+    disc, rectangle = lines
+    assert np.abs(rectangle.min(0) - (0, 5)).max() < 0.6
+    assert np.abs(rectangle.max(0) - (10, 20)).max() < 0.6
+    assert np.abs(np.hypot(*(disc - (30.5, 40.5)).T) - 9).max() < 1
+    assert 6 < len(disc) < 60
 
 
 def test_a_fold_of_one_pixel_survives_the_reduction():

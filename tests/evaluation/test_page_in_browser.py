@@ -31,7 +31,9 @@ def browser() -> Iterator[Browser]:
 
 def preview() -> str:
     images = {n: np.full(SIZE, v / 255) for n, v in (("fixed", FIXED), ("moving", MOVING), ("warped", WARPED))}
-    return encode_preview(**images, field=np.zeros((2, *SIZE)), jacobian=np.ones(SIZE))
+    labels = np.zeros(SIZE, dtype=int)
+    labels[10:20, 4:16] = 1  # of all three images; on the left
+    return encode_preview(**images, field=np.zeros((2, *SIZE)), jacobian=np.ones(SIZE), outlines=(labels,) * 3)
 
 
 def made(number: int) -> list[Entry]:
@@ -211,6 +213,21 @@ def test_overlay_and_difference_have_the_colours_of_their_legends(opened):
     opened.click('[name="mode"][value="difference"]')
     red, green, blue, _ = opened.run(pixel)  # the fixed image is much brighter
     assert red > 150 > 60 > max(green, blue)
+
+
+def test_outlines_of_labels_are_drawn_and_taken_away(opened):
+    """In flicker each image has its own: yellow of the fixed, blue of the warped one."""
+    opened.click('[aria-label="pair0: compare after"]')
+    opened.wait("view.preview !== null")
+    opened.run("document.querySelector('#running').checked && document.querySelector('#running').click()")
+    opened.click('[name="mode"][value="flicker"]')
+    opened.run("(() => { view.front = true; drawStage(); })()")
+    row = "[...document.querySelector('#stage').getContext('2d').getImageData(0, 500, 1000, 1).data]"
+    blue = opened.run(f"{row}.some((level, i) => i % 4 === 0 && level < 40)")
+    assert blue
+    opened.click("#outlined")
+    assert not opened.run(f"{row}.some((level, i) => i % 4 === 0 && level < 40)")
+    opened.click("#outlined")
 
 
 def test_two_thousand_pairs_decode_what_is_seen_alone(browser, tmp_path):

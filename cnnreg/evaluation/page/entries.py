@@ -46,9 +46,12 @@ def entry_of(
     )
 
 
-def failure(pair_id: str, reason: str, *, fixed: str = "", moving: str = "") -> Entry:
+def failure(
+    pair_id: str, reason: str, *, fixed: str = "", moving: str = "", links: tuple[tuple[str, str], ...] = ()
+) -> Entry:
     """A pair that has no registration."""
-    return Entry(pair_id, PurePath(fixed).name, PurePath(moving).name, verdict="error", reasons=(reason,))
+    names = PurePath(fixed).name, PurePath(moving).name
+    return Entry(pair_id, *names, verdict="error", reasons=(reason,), links=links)
 
 
 def _name(report: Mapping[str, Any], which: str) -> str:

@@ -11,6 +11,14 @@ function bytesOf(text) {
   return bytes;
 }
 
+function pointsOf(text) { // (y, x), as shares of the image
+  const view = new DataView(bytesOf(text).buffer), points = [];
+  for (let i = 0; i < view.byteLength; i += 4) {
+    points.push([view.getInt16(i, true) * GRID_STEP, view.getInt16(i + 2, true) * GRID_STEP]);
+  }
+  return points;
+}
+
 async function storedOf(entry) {
   const name = `p${entry.index}`;
   while (document.readyState === "loading" && !byId(name)?.nextSibling) { // images come last: the page is still read
@@ -27,7 +35,8 @@ async function previewOf(entry) {
   const panels = await Promise.all(cuts); // apart, or the edge of one would be mixed with the next when it is enlarged
   whole.close();
   document.body.dataset.decoded = ++decoded;
-  return { panels, width, height, nodes: stored.nodes, grid: new DataView(bytesOf(stored.grid).buffer) };
+  const outlines = stored.outlines.map((lines) => lines.map(pointsOf));
+  return { panels, width, height, nodes: stored.nodes, grid: pointsOf(stored.grid), outlines };
 }
 
 function release(preview) {
@@ -80,11 +89,8 @@ function drawGrid(context, preview) {
   context.fillStyle = "rgb(0 0 0 / 45%)";
   context.fillRect(0, 0, width, height);
   const at = (row, column) => {
-    const place = 4 * (row * columns + column);
-    return [
-      preview.grid.getInt16(place + 2, true) * GRID_STEP * width,
-      preview.grid.getInt16(place, true) * GRID_STEP * height,
-    ];
+    const [y, x] = preview.grid[row * columns + column];
+    return [x * width, y * height];
   };
   context.strokeStyle = "rgb(255 196 60)";
   context.lineWidth = Math.max(1, width / 400);
@@ -98,6 +104,19 @@ function drawGrid(context, preview) {
         context.lineTo(...at(r, c));
       }
     }
+  }
+  context.stroke();
+}
+
+const INKS = { [FIXED]: "rgb(255 214 0)", [MOVING]: "rgb(0 200 255)", [WARPED]: "rgb(0 200 255)" };
+
+function drawOutlines(context, preview, panel) {
+  const { width, height } = context.canvas;
+  context.strokeStyle = INKS[panel];
+  context.lineWidth = Math.max(1, width / 400);
+  context.beginPath();
+  for (const line of preview.outlines[panel] ?? []) {
+    line.forEach(([y, x], index) => (index ? context.lineTo(x * width, y * height) : context.moveTo(x * width, y * height)));
   }
   context.stroke();
 }

@@ -22,6 +22,7 @@ QUALITIES = (80, 55, 30)  # of WebP: less than 80 only where noise takes more th
 ROOM = 0.5  # bytes for each pixel of a panel
 GRID_STEP = 1 / 4096  # of the image's size: what one unit of a stored node is
 LINES = 32  # of the deformation grid, along the longer side
+MOST_BORDERS = 60  # of one label map: what speckles it has beyond does not fill the page
 SMALLEST, LARGEST = 96, 640  # pixels along the longer side
 PAGE_BYTES, BYTES_PER_PIXEL = 30e6, 0.45  # aimed at; of a square preview, in base64, measured on MR and X-rays
 
@@ -32,12 +33,23 @@ def preview_side(pairs: int) -> int:
     return int(min(max(side, SMALLEST), LARGEST)) // 16 * 16
 
 
-def encode_preview(*, fixed: Array, moving: Array, warped: Array, jacobian: Array, field: Array) -> str:
+def encode_preview(
+    *,
+    fixed: Array,
+    moving: Array,
+    warped: Array,
+    jacobian: Array,
+    field: Array,
+    outlines: tuple[Array, Array, Array] | None = None,
+) -> str:
     """One line of JSON: ``image``, four panels in a column; ``grid``, where the grid's nodes go in the moving image.
+
+    With ``outlines``, also the borders of label maps of the fixed, moving and warped image.
 
     Args:
         fixed, moving, warped: (H, W) in [0, 1], on the fixed grid. jacobian: (H, W), 0 or less where it folds.
         field: (2, h, w) in pixels of its own grid, which may be finer than that of the images.
+        outlines: label maps (H, W), 0 outside.
     """
     height, width = fixed.shape
     panels = [_whole_blocks(panel) for panel in (grey(fixed), grey(moving), grey(warped), area_colours(jacobian))]
@@ -47,19 +59,32 @@ def encode_preview(*, fixed: Array, moving: Array, warped: Array, jacobian: Arra
             "size": [width, height],
             "image": _base64(_compressed(np.concatenate(panels))),
             "nodes": list(nodes.shape[:2]),
-            "grid": _base64(nodes.astype("<i2").tobytes()),
+            "grid": _stored(nodes / GRID_STEP),
+            "outlines": [borders(labels) for labels in outlines or ()],
         },
         separators=(",", ":"),
     )
 
 
 def _nodes(field: Array, numbers: list[int]) -> Array:
-    """(rows, columns, 2), (y, x) as a share of the image in units of GRID_STEP."""
+    """(rows, columns, 2), (y, x) as a share of the image."""
     size = field.shape[1:]
     lines = [np.rint(np.linspace(0, n - 1, number)).astype(int) for n, number in zip(size, numbers, strict=True)]
     rows, columns = np.meshgrid(*lines, indexing="ij")
     y, x = ((at + field[axis, rows, columns] + 0.5) / size[axis] for axis, at in enumerate((rows, columns)))
-    return np.rint(np.stack([y, x], axis=2) / GRID_STEP).clip(-32768, 32767)
+    return np.stack([y, x], axis=2)
+
+
+def borders(labels: Array) -> list[str]:
+    """Closed lines around every label, to half a pixel, in units of GRID_STEP."""
+    from skimage.measure import approximate_polygon, find_contours
+
+    found = []
+    for label in np.unique(labels[labels != 0]):
+        for line in find_contours(np.pad(labels == label, 1).astype(np.float32), 0.5):
+            if len(line) > 5:  # more than a pixel
+                found.append(_stored((approximate_polygon(line, 0.5) - 0.5) / labels.shape / GRID_STEP))
+    return sorted(found, key=len, reverse=True)[:MOST_BORDERS]
 
 
 def _whole_blocks(pixels: Array) -> Array:
@@ -76,6 +101,10 @@ def _compressed(pixels: Array) -> bytes:
         if file.tell() <= room:
             break
     return file.getvalue()
+
+
+def _stored(points: Array) -> str:
+    return _base64(np.rint(points).clip(-32768, 32767).astype("<i2").tobytes())
 
 
 def _base64(data: bytes) -> str:

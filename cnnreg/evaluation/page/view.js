@@ -30,6 +30,7 @@ async function showPair(entry) {
   if (!preview) return;
   drawGrid(sized(byId("grid"), preview, PANEL), preview);
   drawPanel(sized(byId("jacobian"), preview, PANEL), preview, JACOBIAN);
+  byId("outlined").parentNode.hidden = !preview.outlines.length;
   sized(byId("stage"), preview, STAGE);
   drawStage();
 }
@@ -60,6 +61,12 @@ function drawStage() {
   } else {
     drawDifference(context, preview, other);
     told = `fixed - ${name} image: blue -0.5, white 0, red +0.5 of the intensity range`;
+  }
+  if (byId("outlined").checked && preview.outlines.length) {
+    const bare = view.mode === "flicker"; // one image at a time, with its own outline
+    if (!bare || !view.front) drawOutlines(context, preview, FIXED);
+    if (!bare || view.front) drawOutlines(context, preview, other);
+    told += `; outlines of labels: fixed yellow, ${name} blue`;
   }
   byId("legend").textContent = told;
   canvas.setAttribute("aria-label", told);
@@ -128,6 +135,7 @@ function makeView() {
   byId("wipe").oninput = (event) => wipeTo(event.target.value / 100);
   byId("stage").onpointerdown = (event) => { byId("stage").setPointerCapture(event.pointerId); dragged(event); };
   byId("stage").onpointermove = (event) => event.buttons && dragged(event);
+  byId("outlined").onchange = drawStage;
   byId("swap").onclick = swap;
   byId("running").onchange = (event) => run(event.target.checked);
   byId("previous").onclick = () => step(-1);
