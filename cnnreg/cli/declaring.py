@@ -19,9 +19,19 @@ def option(
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
-    """An option in a panel of the help; ``default`` is how it is told, where the value itself would not tell it."""
+    """An option in a panel of the help; ``default`` is what it is called, where the value itself would not tell it.
+
+    Choices are understood in capitals, too.
+    """
     return typer.Option(
-        *names, help=help, metavar=metavar, show_default=default, min=low, max=high, rich_help_panel=panel
+        *names,
+        help=help,
+        metavar=metavar,
+        show_default=default,
+        min=low,
+        max=high,
+        case_sensitive=False,
+        rich_help_panel=panel,
     )
 
 

@@ -219,6 +219,6 @@ def _notes(result: "Registration") -> list[str]:
     if _contrasts_differ(result):
         notes.append("note: the contrasts of the images differ, so MAE and NCC are no guide to this pair; NMI is")
     if any(result.pair.padding):
-        shares = " and ".join(f"{100 * share:.0f} %" for share in result.pair.padding)
-        notes.append(f"note: padding left out of the comparison, {shares} of the fixed and of the moving image")
+        a, b = (f"{100 * share:.0f} %" for share in result.pair.padding)
+        notes.append(f"note: padding was found and masked: {a} of the fixed, {b} of the moving image (--padding off)")
     return notes

@@ -40,7 +40,7 @@ def test_metrics_by_their_names_elsewhere(name: str, metric: str):
 
 def test_further_names_of_options(cli: Callable[..., Ended], pair_files: tuple[Path, Path], tmp_path: Path):
     """``--iterations`` and ``--metric`` do what ``--adapt`` and ``--similarity`` do."""
-    names = ("--iterations", 3, "--metric", "mattes"), ("--adapt", 3, "--similarity", "mi")
+    names = ("--iterations", 3, "--metric", "Mattes"), ("--adapt", 3, "--similarity", "mi")
     for out, chosen in zip("ab", names, strict=True):
         ended = cli("register", *pair_files, *chosen, "-o", tmp_path / out, "--model", "none")
         assert ended.code == 0, ended.err

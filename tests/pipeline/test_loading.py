@@ -292,8 +292,8 @@ def test_the_forecast_goes_to_standard_error(cli, pair_files, tmp_path, monkeypa
     monkeypatch.setattr("cnnreg.pipeline.forecast.LARGE", 0)
     arguments = ["register", *pair_files, "--model", "none", "-a", 2, "--init", "none"]
     ended = cli(*arguments, "-o", tmp_path / "a")
-    assert ended.err.startswith("note: this takes about")
-    assert "this takes" not in ended.out
+    assert ended.err.startswith("note: this registration takes about")
+    assert "this registration takes" not in ended.out
     assert cli(*arguments, "-o", tmp_path / "b", "--quiet").err == ""
 
 
@@ -341,7 +341,7 @@ def test_a_mask_by_hand_goes_before(run, framed, tmp_path):
 
 def test_padding_is_told(cli, framed, refused, tmp_path):
     ended = cli("register", *framed[25], "-o", tmp_path / "t", "--model", "none", "-a", 5)
-    assert "note: padding left out of the comparison" in ended.out
+    assert "note: padding was found and masked" in ended.out
     assert "padding" in refused(*framed[25], "--padding", "maybe")
 
 
