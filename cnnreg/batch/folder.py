@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cnnreg.batch.parts import WHOLE, Part
+from cnnreg.batch.parts import Part
 from cnnreg.batch.task import Task
 from cnnreg.errors import OutputError
 from cnnreg.files import PARTIAL, claim, clean, locked, partial_prefix, refuse_inputs, write_text
@@ -33,7 +33,7 @@ class BatchFolder:
 
     path: Path
 
-    def begin(self, tasks: list[Task], *, table: Path, part: Part = WHOLE, going_on: bool = False) -> None:
+    def begin(self, tasks: list[Task], *, table: Path, going_on: bool = False) -> None:
         """Take the folder for the pairs of the whole table, of which this process may do a part.
 
         Raises:
@@ -66,7 +66,6 @@ class BatchFolder:
                 )
             write_text(json.dumps(record, indent=1) + "\n", self.path / RECORD)
         clean(self.path)
-        self.note_part(part, len(tasks), "begun")
 
     def note_part(self, part: Part, total: int, state: str) -> None:
         """Keep what has become of a part: begun, or ended."""

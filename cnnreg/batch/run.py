@@ -67,6 +67,7 @@ def run(plan: Plan, executor: Executor, *, on_pair: Callable[[Tally], None] = un
     """
     tally = Tally(len(plan.tasks))
     with _alone(plan), _interruptible(tally):
+        plan.folder.note_part(plan.part, plan.rows, "begun")
         try:
             for outcome in executor.run(_works(plan, tally, on_pair)):
                 if outcome.status == DONE:

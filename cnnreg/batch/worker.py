@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 import traceback
 import warnings
@@ -51,12 +52,20 @@ def _registrar(setup: Setup) -> Registrar:
     return Registrar.of(setup)
 
 
+_one_at_a_time = threading.Lock()  # where an executor has several threads in a process, as Dask's workers may
+
+
 def register_task(work: Work) -> Outcome:
     """Register a pair and publish its folder; a failure that is the pair's own is published, too.
 
     Raises:
         OutputError: results cannot be written, which no other pair would fare better with.
     """
+    with _one_at_a_time:
+        return _register_task(work)
+
+
+def _register_task(work: Work) -> Outcome:
     folder, start = BatchFolder(work.folder), time.perf_counter()
     began = datetime.now(UTC).isoformat(timespec="seconds")
     facts: dict[str, Any] = {"pair_id": work.task.pair_id, "status": FAILED, "error": None}

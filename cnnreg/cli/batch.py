@@ -69,6 +69,23 @@ def batch(
             help="Write the summary of a folder whose parts have ended, and name the pairs that are not done.",
         ),
     ] = None,
+    slurm: Annotated[
+        str | None,
+        option(
+            RUN,
+            "--slurm",
+            metavar="KEY=VALUE,...",
+            help="Submit a job array and a job that collects it: partition, account, qos, constraint, time, mem, cpus "
+            "and gpus of each task, and the number of parts.",
+        ),
+    ] = None,
+    slurm_script: Annotated[
+        bool, option(RUN, "--slurm-script", help="With --slurm: only print the sbatch file that does the same.")
+    ] = False,
+    dask: Annotated[
+        str | None,
+        option(RUN, "--dask", metavar="ADDRESS", help="Register on the workers of this Dask scheduler."),
+    ] = None,
     jobs: Annotated[
         int | None,
         option(
@@ -99,6 +116,12 @@ def batch(
         raise UsageError("give the table PAIRS.csv, and the folder of the results with -o")
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
+    if slurm is not None and (part or jobs or dask or overwrite or fail_fast):
+        raise UsageError("--slurm excludes --part, --jobs, --dask, --overwrite and --fail-fast")
+    if slurm_script and slurm is None:
+        raise UsageError("--slurm-script needs --slurm KEY=VALUE,...")
+    if dask and (part or jobs):
+        raise UsageError("--dask excludes --part and --jobs: its workers decide")
     tasks = read_tasks(pairs, {**ctx.obj, "device": device}, outputs=outputs, keep=keep)
     run = batching.Run(
         table=pairs,
@@ -111,8 +134,12 @@ def batch(
         overwrite=overwrite,
         fail_fast=fail_fast,
         quiet=quiet,
+        dask=dask,
     )
-    batching.conduct(run, tasks)
+    if slurm is None:
+        batching.conduct(run, tasks)
+    else:
+        batching.submit(run, tasks, slurm, only_print=slurm_script)
 
 
 def read_tasks(

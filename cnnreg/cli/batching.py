@@ -1,6 +1,7 @@
 """What a batch says while it runs and when it ends."""
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ from cnnreg.errors import CnnregError, OutputError
 from cnnreg.watching import unwatched
 
 if TYPE_CHECKING:
-    from cnnreg.batch.run import Tally
+    from cnnreg.batch.folder import BatchFolder
+    from cnnreg.batch.run import Executor, Tally
     from cnnreg.batch.task import Task
 
 LINES = 20  # of progress where there is no terminal
@@ -35,6 +37,7 @@ class Run:
     overwrite: bool = False
     fail_fast: bool = False
     quiet: bool = False
+    dask: str | None = None
 
 
 def conduct(asked: Run, tasks: list["Task"]) -> None:
@@ -43,34 +46,20 @@ def conduct(asked: Run, tasks: list["Task"]) -> None:
     Raises:
         CnnregError: not every pair that was asked for is done.
     """
-    from cnnreg.batch.cores import share_cores, usable_cores
-    from cnnreg.batch.folder import BatchFolder
-    from cnnreg.batch.local import Local
     from cnnreg.batch.parts import WHOLE, parse_part, part_of_array
     from cnnreg.batch.run import Plan, run
-    from cnnreg.devices import resolve_device
 
     part = (parse_part(asked.part) if asked.part else part_of_array(os.environ)) or WHOLE
     own = [tasks[n] for n in part.rows(len(tasks))]
-    folder = BatchFolder(asked.out)
-    folder.begin(tasks, table=asked.table, part=part, going_on=asked.resume or asked.overwrite)
-    if (standing := folder.refuse_foreign(own)) and not (asked.resume or asked.overwrite):
-        raise OutputError(
-            f"{asked.out} has results of {len(standing)} of these pairs, such as {standing[0]}; register only what is "
-            f"not done with --resume, replace them with --overwrite, or give another folder with -o"
-        )
-    device = resolve_device(tasks[0].setup.device)
-    cores, limit = usable_cores()
-    jobs, threads = share_cores(asked.jobs, asked.threads, cores, single=device != "cpu")
-    jobs = min(jobs, max(len(own), 1))
+    folder = _begin(asked, tasks, own)
     say = unwatched if asked.quiet else console.say
     if part != WHOLE:
         say(part.told(len(tasks)))
-    say(f"{_count(jobs, 'process', 'processes')} of {_count(threads, 'thread')} on {device} ({cores} cores: {limit})")
+    executor, threads = _executor(asked, own, say)
     _foretell(asked, own, say)
     plan = Plan(folder, tuple(own), asked.command, threads, part, len(tasks), asked.overwrite, asked.fail_fast)
     with display(len(own), quiet=asked.quiet) as on_pair:
-        tally = run(plan, Local(jobs), on_pair=on_pair)
+        tally = run(plan, executor, on_pair=on_pair)
     for reason, times in tally.again.items():
         say(f"{_count(times, 'pair')} done again: {reason}")
     say(f"{tally.done} done, {tally.skipped} were done before, {len(tally.failed)} failed")
@@ -78,6 +67,70 @@ def conduct(asked: Run, tasks: list["Task"]) -> None:
         collect(asked.out, quiet=asked.quiet)
     elif undone := folder.undone(task.pair_id for task in own):
         raise CnnregError(_undone(undone, len(own), asked.out))
+
+
+def _begin(asked: Run, tasks: list["Task"], own: list["Task"]) -> "BatchFolder":
+    """Take the folder."""
+    from cnnreg.batch.folder import BatchFolder
+
+    folder = BatchFolder(asked.out)
+    going_on = asked.resume or asked.overwrite
+    folder.begin(tasks, table=asked.table, going_on=going_on)
+    if (standing := folder.refuse_foreign(own)) and not going_on:
+        raise OutputError(
+            f"{asked.out} has results of {len(standing)} of these pairs, such as {standing[0]}; register only what is "
+            f"not done with --resume, replace them with --overwrite, or give another folder with -o"
+        )
+    return folder
+
+
+def _executor(asked: Run, own: list["Task"], say: Callable[[str], None]) -> tuple["Executor", int | None]:
+    """Who registers the pairs, with how many threads each."""
+    from cnnreg.batch.cores import share_cores, usable_cores
+    from cnnreg.batch.dask import Dask
+    from cnnreg.batch.local import Local
+    from cnnreg.devices import resolve_device
+
+    if asked.dask:
+        say(f"on the workers of the Dask scheduler at {asked.dask}")
+        return Dask(asked.dask), asked.threads or 1
+    device, (cores, limit) = resolve_device(own[0].setup.device if own else "cpu"), usable_cores()
+    jobs, threads = share_cores(asked.jobs, asked.threads, cores, single=device != "cpu")
+    jobs = min(jobs, max(len(own), 1))
+    say(f"{_count(jobs, 'process', 'processes')} of {_count(threads, 'thread')} on {device} ({cores} cores: {limit})")
+    return Local(jobs), threads
+
+
+def submit(asked: Run, tasks: list["Task"], text: str, *, only_print: bool) -> None:
+    """Submit the batch to Slurm, or print the file that would."""
+    from cnnreg.batch.run import Plan
+    from cnnreg.batch.slurm import Resources, count_parts, max_array_size, plans_of, script
+    from cnnreg.batch.slurm import submit as submit_plans
+
+    resources = Resources.parse(text)
+    parts = count_parts(len(tasks), resources, largest=max_array_size() - 1)
+    if only_print:
+        console.say(script(_without_slurm(asked.command), asked.out, parts, resources))
+        return
+    folder = _begin(asked, tasks, tasks)
+    folder = type(folder)(folder.path.absolute())
+    plan = Plan(folder, tuple(tasks), asked.command, asked.threads, rows=len(tasks))
+    array, collector = submit_plans(plans_of(plan, parts), resources)
+    if not asked.quiet:
+        _foretell(asked, tasks, console.say)
+        console.say(f"submitted job array {array} of {_count(parts, 'task')}, and job {collector} that collects them")
+        console.say(f"when they have ended: cnnreg batch --collect {shlex.quote(str(asked.out))}")
+
+
+def _without_slurm(command: tuple[str, ...]) -> list[str]:
+    """The command line without what says that it is for Slurm, and what the script says itself."""
+    words, kept = iter(command), []
+    for word in words:
+        if word == "--slurm":
+            next(words, None)
+        elif word not in {"--slurm-script", "--resume"} and not word.startswith("--slurm="):
+            kept.append(word)
+    return kept
 
 
 def _foretell(asked: Run, tasks: list["Task"], say: Callable[[str], None]) -> None:
