@@ -5,7 +5,7 @@ PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test interop chromium lint clean
+.PHONY: demo test interop chromium slurm cluster lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -33,6 +33,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.test-installed: $(VENV)/.installed
 	$(INSTALL) --editable '.[test]'
 	touch $@
+
+# A real Slurm, of which the tests make a cluster of one node (Debian's packages, as root).
+slurm:
+	command -v slurmctld >/dev/null && command -v mungekey >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
+
+# cnnreg batch on Slurm and on Dask.
+cluster: slurm $(VENV)/.test-installed
+	$(BIN)/python -m pytest tests/batch/test_cluster.py tests/batch/test_dask.py
 
 # What ANTs and elastix themselves make of our fields: in an environment of its own, since they need older versions.
 interop: $(PEERS)/.installed

@@ -1,6 +1,7 @@
 """Pairs on the workers of a dask.distributed scheduler that is running already."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ class Dask:
         except (OSError, ValueError, TypeError) as error:
             raise CnnregError(f"no Dask scheduler answers at {self.address} ({error})") from None
         with client:
+            with suppress(TimeoutError):
+                client.wait_for_workers(1, timeout=PATIENCE)
             threads = sum(client.nthreads().values())
             if not threads:
                 raise CnnregError(f"the Dask scheduler at {self.address} has no workers; start some with 'dask worker'")

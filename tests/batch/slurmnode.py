@@ -1,7 +1,6 @@
 """A Slurm of one node for tests: munged, slurmctld and slurmd, started here and ended by their process ids."""
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -72,7 +71,9 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         processes.append(_munged(folder))
         wait_for((folder / "munge.socket").exists, "munged")
         for line in (["slurmctld", "-D"], ["slurmd", "-D", "-N", host]):
-            processes.append(subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            processes.append(
+                subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            )
         wait_for(lambda: "idle" in said(["sinfo", "-h", "-o", "%T"], environment), "the node to be idle")
         yield environment
     finally:
