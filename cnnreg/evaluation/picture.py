@@ -1,23 +1,20 @@
-"""The picture of a registration, good enough for a slide. Drawn with Pillow, which starts faster than Matplotlib."""
+"""The pictures of a registration, of a subtraction and of strain, good enough for a slide."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from cnnreg.evaluation.metrics import contour
+from cnnreg.evaluation.sheet import PANEL, Bar, Ink, Panel, sheet_of
 
 Array = NDArray[Any]
 
-PANEL, GAP, TITLE, MARGIN = 340, 14, 26, 20  # pixels
-CURVE = 110  # pixels: height of the energy's curve
-CURVE_INK = (186, 30, 40)
-INK, PAPER, MUTED = (25, 28, 33), (255, 255, 255), (105, 112, 122)
 FIXED_INK, MOVING_INK = (255, 214, 0), (0, 200, 255)  # outlines of label maps
+GREEN, MAGENTA, BLACK = (0, 220, 0), (220, 0, 220), (0, 0, 0)  # of overlays, and of folds
 
 
 def draw_registration(
@@ -42,16 +39,17 @@ def draw_registration(
     """
     spread = max(float(np.quantile(np.abs(fixed - moving), 0.995)), 1e-3)
     segs = outlines or (None, None, None)
+    bar = _signed_bar(f"{spread:.2f}")
     panels = [
-        ("fixed", grey(fixed)),
-        ("moving", grey(moving)),
-        ("warped", grey(warped)),
-        ("before: fixed green, moving magenta", _outlined(_overlay(fixed, moving), segs[0], segs[1])),
-        ("after: fixed green, warped magenta", _outlined(_overlay(fixed, warped), segs[0], segs[2])),
-        ("fixed grid carried to the moving image", _lattice(moving, field)),
-        (f"fixed - moving (±{spread:.2f})", _diverging((fixed - moving) / spread)),
-        (f"fixed - warped (±{spread:.2f})", _diverging((fixed - warped) / spread)),
-        ("area: blue shrinks to 1/2, red grows x2, black folds", area_colours(jacobian)),
+        Panel("fixed", grey(fixed)),
+        Panel("moving", grey(moving)),
+        Panel("warped", grey(warped)),
+        _laid_over("before", fixed, moving, "moving", segs[0], segs[1]),
+        _laid_over("after", fixed, warped, "warped", segs[0], segs[2]),
+        Panel("grid of the fixed image in the moving image", _lattice(moving, field)),
+        Panel("fixed - moving", _diverging((fixed - moving) / spread), bar=bar),
+        Panel("fixed - warped", _diverging((fixed - warped) / spread), bar=bar),
+        Panel("Jacobian determinant", area_colours(jacobian), ((BLACK, "folds (<= 0)"),), bar=AREA_BAR),
     ]
     return sheet_of(panels, heading, caption, energies)
 
@@ -73,7 +71,7 @@ def draw_strain(
         limit = max(float(np.nanquantile(np.abs(values[region]), 0.98)), 0.01)
         colours = _diverging(np.nan_to_num(values) / limit)[cut]
         inked = np.where(region[cut][..., None], colours, ground)
-        panels.append((f"{name}: blue -{limit:.2f}, red +{limit:.2f}", _enlarged(inked)))
+        panels.append(Panel(f"{name} strain", _enlarged(inked), bar=_signed_bar(f"{limit:.2f}")))
     return sheet_of(panels, heading, caption)
 
 
@@ -88,76 +86,37 @@ def draw_subtraction(
     """
     seen = np.ones(image.shape, dtype=bool) if region is None else region
     spread = max(float(np.quantile(np.abs(before[seen]), 0.99)), 1e-3)
-    panels = [("image", grey(image)), ("mirror image, laid onto it", grey(mirror))]
-    panels.append(("both: image green, mirror image magenta", _overlay(image, mirror)))
+    both = _laid_over("both", image, mirror, "mirror image", None, None, name="image")
+    panels = [Panel("image", grey(image)), Panel("mirror image, registered to it", grey(mirror)), both]
+    grey_bar = Bar(grey(np.linspace(0, 1, 65)[None])[0], f"-{spread:.2f}", "0", f"+{spread:.2f}")
     for name, difference in (("affine only", before), ("contralateral subtraction", after)):
         shown = np.where(seen, difference, 0)
-        panels.append((f"{name} (±{spread:.2f})", grey(0.5 + shown / spread / 2)))
-    panels.append((f"subtraction: red brighter than its mirror (±{spread:.2f})", _diverging(shown / spread)))
+        panels.append(Panel(name, grey(0.5 + shown / spread / 2), bar=grey_bar))
+    panels.append(Panel("contralateral subtraction", _diverging(shown / spread), bar=_signed_bar(f"{spread:.2f}")))
     return sheet_of(panels, heading, caption)
+
+
+def _laid_over(
+    title: str,
+    fixed: Array,
+    other: Array,
+    called: str,
+    seg_fixed: Array | None,
+    seg_other: Array | None,
+    *,
+    name: str = "fixed",
+) -> Panel:
+    """One image in green, the other in magenta, so that both together are grey; with the outlines of label maps."""
+    lines: tuple[tuple[Ink, str], ...] = ()
+    if seg_fixed is not None:
+        lines = (FIXED_INK, f"{name} labels"), (MOVING_INK, f"{called} labels")
+    pixels = _outlined(_overlay(fixed, other), seg_fixed, seg_other)
+    return Panel(title, pixels, ((GREEN, name), (MAGENTA, called)), lines)
 
 
 def _enlarged(pixels: Array) -> Array:
     factor = max(PANEL // max(pixels.shape[:2]), 1)
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def sheet_of(
-    panels: list[tuple[str, Array]], heading: str, caption: list[str], energies: Sequence[tuple[float, float]] = ()
-) -> PILImage.Image:
-    """Panels (H, W, 3) of one size, three in a row, with the energy by iteration below them."""
-    height, width = panels[0][1].shape[:2]
-    scale = PANEL / max(height, width)
-    size = (max(round(width * scale), 40), max(round(height * scale), 40))
-    columns, rows = 3, -(-len(panels) // 3)
-    cell = (PANEL + GAP, size[1] + TITLE + GAP)
-    top, line = MARGIN + 44, 22
-    curve = top + rows * cell[1]
-    bottom = curve + (CURVE + 3 * GAP if len(energies) > 1 else 0)
-    sheet = PILImage.new("RGB", (2 * MARGIN + columns * cell[0] - GAP, bottom + line * len(caption) + MARGIN), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN), heading, fill=INK, font=ImageFont.load_default(22))
-    small = ImageFont.load_default(14)
-    for index, (title, pixels) in enumerate(panels):
-        x = MARGIN + index % columns * cell[0]
-        y = top + index // columns * cell[1]
-        draw.text((x, y), title, fill=INK, font=small)
-        smooth = PILImage.Resampling.LANCZOS if scale < 1 else PILImage.Resampling.BICUBIC
-        image = (
-            PILImage.fromarray(pixels)
-            if pixels.shape[0] == size[1]
-            else PILImage.fromarray(pixels).resize(size, smooth)
-        )
-        sheet.paste(image, (x + (PANEL - size[0]) // 2, y + TITLE - 4))
-    if len(energies) > 1:
-        _curve(draw, (MARGIN, curve, sheet.width - MARGIN, curve + CURVE), energies)
-    for number, text in enumerate(caption):
-        draw.text((MARGIN, bottom + number * line), text, fill=MUTED, font=ImageFont.load_default(15))
-    return sheet
-
-
-def _curve(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], energies: Sequence[tuple[float, float]]) -> None:
-    """The energy by iteration, each resolution level on a scale of its own: energies of two levels do not compare."""
-    left, top, right, bottom = box
-    small = ImageFont.load_default(13)
-    draw.text((left, top), "energy by iteration", fill=INK, font=ImageFont.load_default(14))
-    top += TITLE
-    draw.rectangle((left, top, right, bottom), outline=MUTED)
-    start = 0
-    for level, group in groupby(energies, key=lambda item: item[1]):
-        values = np.array([value for value, _ in group])
-        x = left + (right - left) * (start + 0.5 + np.arange(len(values))) / len(energies)
-        y = bottom - 8 - (bottom - top - 34) * (values - values.min()) / max(float(np.ptp(values)), 1e-12)
-        points = list(zip(x.tolist(), y.tolist(), strict=True))
-        edge = left + (right - left) * start / len(energies)
-        draw.line(((edge, top), (edge, bottom)), fill=MUTED)
-        draw.line(points, fill=CURVE_INK, width=2) if len(points) > 1 else draw.circle(points[0], 2, fill=CURVE_INK)
-        name = f"1/{level:.3g}" if level > 1 else "full size"
-        ends = f"{values[0]:.3f} to {values[-1]:.3f}" if len(values) > 1 else f"{values[0]:.3f}"
-        width = (right - left) * len(values) / len(energies)
-        title = next((t for t in (f"{name}: {ends}", name) if draw.textlength(t, font=small) < width - 8), "")
-        draw.text((edge + 6, top + 4), title, fill=MUTED, font=small)
-        start += len(values)
 
 
 def grey(image: Array) -> Array:
@@ -185,6 +144,10 @@ def _diverging(values: Array) -> Array:
     return np.where(v < 0, white + v * (white - blue), white + v * (red - white)).astype(np.uint8)
 
 
+def _signed_bar(limit: str) -> Bar:
+    return Bar(_diverging(np.linspace(-1, 1, 65)), f"-{limit}", "0", f"+{limit}")
+
+
 def area_colours(jacobian: Array) -> Array:
     """Blue where the area shrinks to half and less, red where it doubles, black where it folds; (H, W, 3), 8 bits."""
     colours = _diverging(np.log2(np.maximum(jacobian, 1e-3)))
@@ -208,3 +171,6 @@ def _lattice(moving: Array, field: Array) -> Array:
     for j in range(step // 2, width, step):
         draw.line(np.stack([x[::fine, j], y[::fine, j]], axis=1).ravel().tolist(), fill=(255, 196, 60), width=2)
     return np.asarray(image.resize(size, PILImage.Resampling.BOX))
+
+
+AREA_BAR = Bar(area_colours(2 ** np.linspace(-1, 1, 65)), "1/2", "1", "2")  # on a logarithmic scale

@@ -1,14 +1,21 @@
 """The study's figure: box plots of every case, arranged as in the paper's Figure 1."""
 
 from pathlib import Path
+from typing import Any
 
 from cnnreg.errors import UsageError
 from cnnreg.files import replacing
 from cnnreg.study.cases import SOURCE, TARGET, Case
 from cnnreg.study.summary import TITLES, Table
 
-INKS = {TARGET: "#1b7837", SOURCE: "#c2571a", None: "#2b5c8a"}
-GREY = "#6b7280"
+INKS = {
+    TARGET: "#009E73",
+    SOURCE: "#D55E00",
+    None: "#56B4E9",
+}  # of Okabe and Ito, which colour-blind readers tell apart
+HATCHES = {TARGET: "", SOURCE: "///", None: "..."}  # for print in grey
+NAMES = {TARGET: "model of the target domain", SOURCE: "model of the source domain", None: "no model"}
+GREY = "#999999"
 FILES = ("figure.png", "figure.pdf")
 
 
@@ -44,7 +51,7 @@ def draw(table: Table, title: str, folder: Path) -> list[Path]:
             flierprops={"marker": ".", "markersize": 3},
         )
         for patch, (case, _) in zip(drawn["boxes"], boxes, strict=True):
-            patch.set(facecolor=_ink(case), alpha=0.75)
+            patch.set(facecolor=_ink(case), hatch=_hatch(case))
         axis.set_xticks(places, [case.key.split("-")[0] for case, _ in boxes])
         for text, (case, _) in zip(axis.get_xticklabels(), boxes, strict=True):
             text.set_rotation(90 if case.preset != "paper" else 0)
@@ -57,10 +64,15 @@ def draw(table: Table, title: str, folder: Path) -> list[Path]:
             axis.set_yscale("symlog", linthresh=0.01)
             axis.set_ylim(bottom=0)
     figure.suptitle(title, fontsize=12)
-    figure.supxlabel(
-        "green: model of the target domain, orange: of the source domain, blue: none; a d g: one-shot to convergence, "
-        "b e h: 50 steps, c f: alone, i: elastix, j: none",
+    figure.legend(
+        handles=_legend(table.cases),
+        title="a d g: one-shot to convergence, b e h: 50 iterations, c f: prediction alone, i: elastix, "
+        "j: no registration",
+        loc="outside lower center",
+        ncols=4,
         fontsize=9,
+        title_fontsize=9,
+        frameon=False,
     )
     paths = []
     for kind, canvas in (("png", FigureCanvasAgg), ("pdf", FigureCanvasPdf)):
@@ -88,3 +100,18 @@ def _group(case: Case) -> tuple[str, str]:
 
 def _ink(case: Case) -> str:
     return INKS[case.start] if case.kind == "network" else GREY
+
+
+def _hatch(case: Case) -> str:
+    return HATCHES[case.start] if case.kind == "network" else ""
+
+
+def _legend(cases: list[Case]) -> list[Any]:
+    """A box for each kind of model, and one for what is no network, where there is one."""
+    from matplotlib.patches import Patch
+
+    starts = [start for start in INKS if any(c.kind == "network" and c.start == start for c in cases)]
+    boxes = [Patch(facecolor=INKS[s], hatch=HATCHES[s], edgecolor="black", label=NAMES[s]) for s in starts]
+    if any(case.kind != "network" for case in cases):
+        boxes.append(Patch(facecolor=GREY, edgecolor="black", label="elastix, or no registration"))
+    return boxes

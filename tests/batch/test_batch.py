@@ -165,8 +165,8 @@ def start(*arguments: object, **environment: str) -> subprocess.Popen:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Until it is true; a minute is more than enough on any machine, and an hour would not help."""
-    for _ in range(3000):
+    """Until it is true; a quarter of an hour is enough on a busy machine, too, and an hour would not help."""
+    for _ in range(45_000):
         if condition():
             return
         time.sleep(0.02)

@@ -119,8 +119,10 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(cli, table, tmp_path):
     arguments = ["train", table, "-o", tmp_path / "cut", "-p", tmp_path / "small.toml", "-q", "--steps", "12"]
     slow = (
         "import sys, time; from cnnreg.learning import training; step = training.training_step\n"
-        "def crawl(*a, **k): time.sleep(0.2); return step(*a, **k)\n"
-        "training.training_step = crawl\n"
+        "def stall(*a, **k):\n"
+        "    while (training.Path(sys.argv[3]) / training.CHECKPOINT).exists(): time.sleep(1)  # until it is killed\n"
+        "    return step(*a, **k)\n"
+        "training.training_step = stall\n"
         "from cnnreg.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
     process = subprocess.Popen([sys.executable, "-c", slow, *map(str, arguments)])

@@ -93,18 +93,32 @@ def test_every_row_is_what_the_commands_give(cli, request_, tmp_path):
     assert (tmp_path / "out" / "figure.pdf").read_bytes()[:4] == b"%PDF"
 
 
+STALLING = """
+import sys, time
+from pathlib import Path
+from cnnreg.study import runs
+once, results = runs.Runner.__call__, Path(sys.argv[-1]) / "results.csv"
+def until_killed(self, task):
+    while results.exists() and results.read_text().count("seconds") >= 4:
+        time.sleep(1)
+    return once(self, task)
+runs.Runner.__call__ = until_killed
+from cnnreg.cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
 @pytest.mark.slow
 def test_a_killed_study_goes_on_without_redoing_or_losing_a_pair(cli, request_, tmp_path):
     """kill -9 in the middle: what was on the disk stays as it was, and the end is that of a run left alone."""
     rows = request_.index("--rows") + 1
     request_[rows] = "b,e,h,j"
-    command = [sys.executable, "-m", "cnnreg", *map(str, request_), "-o", str(tmp_path / "killed")]
-    process = subprocess.Popen(command, start_new_session=True)
+    arguments = [*map(str, request_), "-o", str(tmp_path / "killed")]
+    process = subprocess.Popen([sys.executable, "-c", STALLING, *arguments], start_new_session=True)
     results = tmp_path / "killed" / "results.csv"
-    for _ in range(600):
+    while process.poll() is None and not (results.exists() and results.read_text().count("seconds") >= 4):
         time.sleep(0.02)
-        if results.exists() and results.read_text().count("seconds") >= 4:
-            break
+    assert process.poll() is None  # killed, not ended
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     kept = results.read_bytes()
