@@ -28,7 +28,8 @@ from cnnreg.engine.refinement import refine
 from cnnreg.evaluation.measure import Measures, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.learning.adaptation import adapt
-from cnnreg.learning.modelstore import find, load_model
+from cnnreg.learning.modelcards import load_model
+from cnnreg.learning.modelstore import find
 from cnnreg.pairs.dataset import Pair
 from cnnreg.pipeline.registration import gather
 from cnnreg.pipeline.setup import working_inputs

@@ -23,6 +23,10 @@ def _number(default: float, help: str, *, low: float = 0, high: float = float("i
     return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
+def _name(default: str, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
 def _choice(default: str, help: str, choices: tuple[str, ...]) -> Any:
     return field(default=default, metadata={"help": help, "choices": choices})
 
@@ -42,6 +46,10 @@ class Section:
             value = METRICS.get(value, value) if f.name == "similarity" and isinstance(value, str) else value
             if value not in choices:
                 raise ConfigError(unknown_name(f"value of {name}", str(value), choices))
+            return value
+        if isinstance(f.default, str):
+            if not isinstance(value, str) or not value:
+                raise ConfigError(f"{name} must be a name, got {value!r}")
             return value
         if isinstance(f.default, tuple):
             if not isinstance(value, list | tuple) or not value:
@@ -83,6 +91,9 @@ class AlignmentConfig(Section):
         "auto (searched where needed), none (header geometry), center (geometric centres), moments (centres of mass), "
         "rigid, similarity or affine (always searched)",
         ("auto", "none", "center", "moments", "rigid", "similarity", "affine"),
+    )
+    features: str = _name(
+        "none", "the model that describes images, by which they are aligned, by name or folder; none: by edges alone"
     )
     padding: str = _choice(
         "keep",

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from cnnreg.cli.main import run
 from cnnreg.config import Config, NetworkConfig
-from cnnreg.learning.modelstore import save_model
+from cnnreg.learning.modelcards import save_model
 from cnnreg.learning.network import build_network
 
 SIZE = (48, 61)  # rows, columns: never square, divisible by nothing

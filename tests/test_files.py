@@ -13,7 +13,7 @@ from cnnreg.config import InputConfig, preset
 from cnnreg.errors import OutputError
 from cnnreg.files import publishing
 from cnnreg.interface.registration import Registrar
-from cnnreg.learning.modelstore import load_model, save_model
+from cnnreg.learning.modelcards import load_model, save_model
 from cnnreg.learning.training import train
 from cnnreg.pairs.dataset import Pair, PairFiles, load_pair
 from tests.conftest import smooth_pair, tree, write_png

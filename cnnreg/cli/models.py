@@ -35,7 +35,8 @@ Offline = Annotated[
 def list_models(as_json: options.AsJson = False) -> None:
     """List the models that --model can name."""
     from cnnreg.errors import ModelError
-    from cnnreg.learning.modelstore import available, cache_folder, read_card
+    from cnnreg.learning.modelcards import read_card
+    from cnnreg.learning.modelstore import available, cache_folder
 
     rows = {}
     for name, folder in available().items():
@@ -55,7 +56,8 @@ def list_models(as_json: options.AsJson = False) -> None:
 @app.command(cls=Command)
 def info(name: Name) -> None:
     """Print the card of a model: network, training, data, licence, measured quality, hash."""
-    from cnnreg.learning.modelstore import find, verify
+    from cnnreg.learning.modelcards import verify
+    from cnnreg.learning.modelstore import find
 
     console.say(json.dumps(dataclasses.asdict(verify(find(name))), indent=2))
 
@@ -84,12 +86,13 @@ def verify(
 ) -> None:
     """Check that the weights of models are complete and match the hash in their cards."""
     from cnnreg.errors import ModelError
-    from cnnreg.learning.modelstore import available, find, load_model
+    from cnnreg.learning.modelcards import load_network
+    from cnnreg.learning.modelstore import available, find
 
     bad = []
     for name in names or available():
         try:
-            load_model(find(name))
+            load_network(find(name))
             console.say(f"{name}: good")
         except ModelError as error:
             bad.append(name)

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnreg.engine import finding
 from cnnreg.engine.alignment import Candidate, distance, ranked
+from cnnreg.engine.matching import Features
 from cnnreg.engine.views import Spacing, View, as_given, is_near, mirrored, stretched
 from cnnreg.errors import ImageError
 from cnnreg.geometry.affine import Affine, Array, Displacement
@@ -21,6 +23,7 @@ STANDS_OUT = 1.6  # times the evidence for the best other place: chance does not
 PLAIN, SETTLED = 0.4, 3.0  # a score that stands out, and times the other evidence: there is no need to look on
 CHANCE = 0.03  # what is better by less than this may be so by chance, unless it stands out
 MUCH = 0.12  # what is better by this is so although another place is nearly as good, as of a round thing
+SOME = 3  # maps that the descriptors are asked about
 NOTHING = "there is nothing in the images, or in their masks, by which to align them"
 
 
@@ -32,6 +35,7 @@ class Initial:
     given: Affine  # where the files' own geometry puts them
     how: str
     field: Displacement | None = None  # instead of the affine map
+    found: finding.Answer | None = None  # by descriptors
 
     @property
     def needed(self) -> bool:
@@ -67,6 +71,7 @@ def find_initial(
     method: str,
     spacings: tuple[Spacing, Spacing] = ((1.0, 1.0), (1.0, 1.0)),
     mirror: bool = True,
+    features: Features | None = None,
 ) -> Initial:
     """The initial alignment of (1, 2, H, W) and (1, 2, h, w): intensities in [0, 1] and masks, 1 where they count.
 
@@ -74,7 +79,8 @@ def find_initial(
     on each other and none stands out, every size, the images stretched onto each other, and mirror images too (unless
     not ``mirror``). What the files say stays unless something is clearly better. "none" keeps it always. "center" lays
     the images' middles onto each other, "moments" the middles of their brightness. "rigid", "similarity" and "affine"
-    search always. ``spacings`` are of rows and columns of either image.
+    search always. ``spacings`` are of rows and columns of either image. Where ``features`` are given, they are asked
+    first, see :mod:`cnnreg.engine.finding`, and the orientations of edges only where these say too little.
 
     Raises:
         ImageError: if the images show nothing, and the method is "rigid", "similarity" or "affine".
@@ -86,7 +92,13 @@ def find_initial(
         shifted = Affine(given.matrix, middles[1] - given.matrix @ middles[0])
         return Initial(shifted, given, f"{'geometric centres' if method == 'center' else 'centres of mass'} aligned")
     looking = _Looking(fixed, moving, given, spacings, method, mirror)
-    found, in_place = looking.find()
+    if features:
+        asked = finding.find(
+            fixed, moving, given, features, method=method, spacings=spacings, mirror=mirror, others=looking.best
+        )
+        if asked:
+            return _by_descriptors(asked, given, fixed, method, spacings[0])
+    found, in_place = looking.found
     if method != "auto":
         if not found[0].score:
             raise ImageError(NOTHING)
@@ -104,6 +116,16 @@ def find_initial(
     return Initial(given, given, f"identity ({why}; score {before:.2f})")
 
 
+def _by_descriptors(found: finding.Answer, given: Affine, fixed: Tensor, method: str, spacing: Spacing) -> Initial:
+    best, before = found.best, found.given
+    if best.affine is given:
+        how = f"identity (the images are already aligned; {best.share:.0%} of the descriptor matches agree)"
+        return Initial(given, given, how, found=found)
+    told = f"{before.share:.0%} -> {best.share:.0%} of the descriptor matches agree"
+    way = "searched" if method == "auto" else f"{method} search"
+    return Initial(best.affine, given, f"{way}: {describe(best.affine, given, fixed, spacing)}, {told}", found=found)
+
+
 @dataclass(frozen=True)
 class _Looking:
     """Candidates for a pair, looked for as far as there is need."""
@@ -119,7 +141,12 @@ class _Looking:
     def as_given(self) -> View:
         return as_given(self.fixed, self.moving, self.given, self.spacings)
 
-    def find(self) -> tuple[list[Candidate], bool]:
+    def best(self) -> list[Affine]:
+        """Some maps."""
+        return [candidate.affine for candidate in self.found[0][:SOME]]
+
+    @cached_property
+    def found(self) -> tuple[list[Candidate], bool]:
         """Candidates, best first, each unlike the others; and whether the images about lie on each other."""
         kind = "affine" if self.method == "auto" else self.method
         views = [self.as_given]

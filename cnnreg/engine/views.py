@@ -32,7 +32,7 @@ class View:
 
     def score(self, affine: Affine) -> float:
         """How well a map between the images' own pixels does."""
-        return score(self.fixed, self.moving, self._drawn(affine))
+        return score(self.fixed, self.moving, self.drawn(affine))
 
     def near(self, kind: str) -> tuple[list[Candidate], bool]:
         """The best maps about the start's size: from the start itself, its shifts, and every turn and shift.
@@ -66,7 +66,8 @@ class View:
         found = climb(self.fixed, self.moving, starts, kind=kind)
         return [Candidate(self.back.after(c.affine).after(self.forth), c.score) for c in found]
 
-    def _drawn(self, affine: Affine) -> Affine:
+    def drawn(self, affine: Affine) -> Affine:
+        """A map between the images' own pixels as one between the drawn ones."""
         return self.back.inverse().after(affine).after(self.forth.inverse())
 
 

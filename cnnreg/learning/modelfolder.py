@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cnnreg.errors import OutputError
 from cnnreg.files import claim
-from cnnreg.learning.modelstore import CARD, WEIGHTS, find
+from cnnreg.learning.modelcards import CARD, WEIGHTS
+from cnnreg.learning.modelstore import find
 
 
 def claim_model_folder(folder: Path, *, overwrite: bool, start: str, further: tuple[str, ...] = ()) -> None:

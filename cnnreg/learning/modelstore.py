@@ -1,148 +1,23 @@
-"""Models on disk: a folder with a card (JSON) and weights (safetensors); finding one by name or path; pulling one.
+"""Models by name: the user's cache and the models that ship with cnnreg; adding one, pulling one.
 
 A name is looked for in the user's cache, then among the models that ship with cnnreg, never in the current folder.
 """
 
 import dataclasses
 import errno
-import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-import torch
 
-from cnnreg.config import Config, InputConfig, NetworkConfig
-from cnnreg.errors import ConfigError, ModelError, OutputError, UsageError, unknown_name
-from cnnreg.files import claim, locked, replacing, sha256, write_text
-from cnnreg.learning.network import RegistrationNetwork
+from cnnreg.errors import ModelError, OutputError, UsageError, unknown_name
+from cnnreg.learning.modelcards import CARD, WEIGHTS, verify
 
-CARD, WEIGHTS = "card.json", "weights.safetensors"
-CARD_FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a model is: enough to rebuild it, to judge it, and to tell whether its weights are the right ones."""
-
-    name: str
-    description: str
-    network: NetworkConfig
-    input: InputConfig
-    sha256: str  # of the weights file
-    training: dict[str, Any] = field(default_factory=dict)  # data, preset, parameters, steps
-    metrics: dict[str, Any] = field(default_factory=dict)
-    license: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    format: int = CARD_FORMAT
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, *, source: str) -> "Card":
-        try:
-            values = json.loads(text)
-            if values["format"] != CARD_FORMAT:
-                raise ModelError(
-                    f"{source} has card format {values['format']}, this cnnreg reads {CARD_FORMAT}; update cnnreg"
-                )
-            if not isinstance(values["sha256"], str):
-                raise TypeError(f"sha256 must be text, got {values['sha256']!r}")
-            values["network"] = NetworkConfig(**values["network"])
-            values["input"] = InputConfig(**values["input"])
-            return cls(**values)
-        except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-            raise ModelError(f"{source} is not a valid model card ({error}); fetch or train the model again") from None
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network with its card."""
-
-    card: Card
-    network: RegistrationNetwork
-    path: Path | None = None  # None: random weights
-
-
-def save_model(
-    network: RegistrationNetwork, folder: Path, config: Config, *, overwrite: bool = True, **facts: Any
-) -> Card:
-    """Write weights, then card; ``facts`` are the card's other entries. Each file appears whole or not at all.
-
-    Raises:
-        OutputError: they cannot be written; or a model is there already, and ``overwrite`` is off.
-    """
-    from safetensors.torch import save
-
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    weights = save(state)  # written by Python, whose errors are those of the system
-    versions = {name: metadata.version(name) for name in ("cnnreg", "torch")}
-    digest = hashlib.sha256(weights).hexdigest()
-    card = Card(network=network.config, input=config.input, sha256=digest, versions=versions, **facts)
-    claim(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        if not overwrite and (folder / CARD).exists():
-            raise OutputError(f"{folder / CARD} was written by another run in the meantime; give another folder")
-        with replacing(folder / WEIGHTS) as temporary:
-            temporary.write_bytes(weights)
-        write_text(card.to_json(), folder / CARD)
-    return card
-
-
-def load_model(folder: Path) -> Model:
-    """Read a model folder; the hash, the card and the shapes must all agree.
-
-    Raises:
-        ModelError: something is missing, damaged, altered, or does not fit.
-    """
-    from safetensors.torch import load_file
-
-    card = verify(folder)
-    network = RegistrationNetwork(card.network)
-    try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{folder}: the card's network does not fit the weights ({reason})") from None
-    except Exception as error:  # safetensors has its own error type for a file it cannot parse
-        raise ModelError(f"{folder / WEIGHTS} is not a safetensors file ({error})") from None
-    if not all(torch.isfinite(p).all() for p in network.parameters()):
-        raise ModelError(f"{folder / WEIGHTS} holds weights that are not finite")
-    return Model(card, network.eval(), folder)
-
-
-def read_card(folder: Path) -> Card:
-    """The card of a model folder."""
-    try:
-        text = (folder / CARD).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot read the model card {folder / CARD} ({error})") from None
-    return Card.from_json(text, source=str(folder / CARD))
-
-
-def verify(folder: Path) -> Card:
-    """Check a model folder's card and the hash of its weights, without loading them."""
-    card = read_card(folder)
-    try:
-        digest = sha256(folder / WEIGHTS)
-    except OSError as error:
-        raise ModelError(f"{folder} is not a complete model: cannot read {WEIGHTS} ({error.strerror})") from None
-    if digest != card.sha256:
-        raise ModelError(
-            f"{folder / WEIGHTS} is truncated or altered: its sha256 is {digest[:12]}..., "
-            f"the card says {card.sha256[:12]}...; fetch it again with 'cnnreg models pull NAME --overwrite'"
-        )
-    return card
 
 
 def cache_folder() -> Path:

@@ -18,6 +18,7 @@ from cnnreg.geometry.resampling import regrid
 from cnnreg.geometry.transformfile import is_affine, read_affine
 from cnnreg.images.image import Image
 from cnnreg.images.padding import content
+from cnnreg.learning.features.describing import load_features
 from cnnreg.pairs.dataset import (
     Pair,
     PointSource,
@@ -169,7 +170,8 @@ def _initial(
         seen = [_seen(*parts) for parts in zip(inputs, regions, strict=True)]
         spacings = fixed.spacing[::-1], moving.spacing[::-1]
         method, mirror = config.alignment.init, config.alignment.mirror == "auto"
-        return find_initial(seen[0], seen[1], given, method=method, spacings=spacings, mirror=mirror)
+        features = None if config.alignment.features == "none" else load_features(config.alignment.features)
+        return find_initial(seen[0], seen[1], given, method=method, spacings=spacings, mirror=mirror, features=features)
     if is_affine(file) or not file.is_file():
         return Initial(read_affine(file, fixed, moving), given, f"from {file.name}")
     field, own = import_field(file, kind=kind_of(file), grid=fixed, moving=moving)

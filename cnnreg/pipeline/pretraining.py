@@ -9,9 +9,9 @@ from typing import Any
 from cnnreg.config import Config
 from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.files import claim, sha256
-from cnnreg.learning import modelstore, training
+from cnnreg.learning import training
+from cnnreg.learning.modelcards import Card, save_model
 from cnnreg.learning.modelfolder import claim_model_folder
-from cnnreg.learning.modelstore import Card
 from cnnreg.pairs.dataset import Pair, at_size, load_pair, read_intensities, read_pairs, read_singles
 from cnnreg.pairs.labelmaps import read_labels
 from cnnreg.pairs.mirroring import mirror_pair
@@ -80,7 +80,7 @@ def train_model(
         on_step=on_step,
     )
     metrics = {"validation": training.evaluate(network, validation, config)} if validation else {}
-    return modelstore.save_model(
+    return save_model(
         network,
         request.folder,
         config,

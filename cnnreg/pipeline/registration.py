@@ -15,7 +15,7 @@ from cnnreg.geometry.fields import resize
 from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
 from cnnreg.images.image import Image
 from cnnreg.learning.adaptation import Terms, adapt
-from cnnreg.learning.modelstore import Model
+from cnnreg.learning.modelcards import Model
 from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.intensities import normalise

@@ -19,7 +19,7 @@ from cnnreg.files import REPORT, claim_results, publishing, sha256
 from cnnreg.geometry.decomposition import decompose
 from cnnreg.geometry.transformfile import write_affine
 from cnnreg.images.image import Grid, Image, suffix_for, write_field, write_image
-from cnnreg.learning.modelstore import Model
+from cnnreg.learning.modelcards import Model
 from cnnreg.pipeline.preview import seen, write_page_of
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.pipeline.system import describe_run

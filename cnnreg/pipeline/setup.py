@@ -13,7 +13,7 @@ from cnnreg.errors import ConfigError
 from cnnreg.geometry.resampling import shrink
 from cnnreg.learning import modelstore
 from cnnreg.learning.adaptation import Terms
-from cnnreg.learning.modelstore import Card, Model
+from cnnreg.learning.modelcards import Card, Model, load_model
 from cnnreg.learning.network import build_network
 from cnnreg.pairs.dataset import Pair
 from cnnreg.watching import unwatched
@@ -76,14 +76,14 @@ def _load(setup: Setup) -> tuple[Model, Config]:
             ),
             network,
         ), config
-    model = modelstore.load_model(modelstore.find(setup.model))
+    model = load_model(modelstore.find(setup.model))
     for section in ("network", "input"):
         if section in setup.sections and getattr(config, section) != getattr(model.card, section):
             raise ConfigError(
                 f"[{section}] of the parameter file is not that of the model {model.card.name}; "
                 f"leave the section out, or start from random weights with --model none"
             )
-    return model, replace(config, network=model.card.network, input=model.card.input)
+    return model, replace(config, network=model.network.config, input=model.card.input)
 
 
 def working_inputs(pair: Pair, config: Config, device: str) -> tuple[Tensor, Tensor]:

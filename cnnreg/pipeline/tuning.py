@@ -5,9 +5,8 @@ from pathlib import Path
 
 from cnnreg.config import Config
 from cnnreg.devices import prepare_cpu, resolve_device
-from cnnreg.learning import modelstore
 from cnnreg.learning.adaptation import Terms, adapt
-from cnnreg.learning.modelstore import Card, Model
+from cnnreg.learning.modelcards import Card, Model, save_model
 from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request, load_aligned
@@ -39,7 +38,7 @@ class AdaptedModel:
             "loss": self.config.as_dict()["loss"],
             "adaptation": self.config.as_dict()["adaptation"],
         }
-        return modelstore.save_model(
+        return save_model(
             self.network,
             folder,
             self.config,

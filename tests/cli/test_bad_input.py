@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from cnnreg.cli.main import run
 from cnnreg.files import sha256
-from cnnreg.learning import modelstore
+from cnnreg.learning import modelcards
 from tests.conftest import save_tiny_model, smooth_image, smooth_pair, tree, write_dicom, write_itk, write_png
 
 SMALL_NETWORK = "[network]\npooling = 1\nchannels = [4, 8]\n[training]\nsize = 0\nbatch_size = 1\nsteps = 1\n"
@@ -127,7 +127,7 @@ def make_models(box: Path) -> None:
 
     def spoil(name: str) -> tuple[Path, Path]:
         shutil.copytree(good, box / name)
-        return box / name / modelstore.CARD, box / name / modelstore.WEIGHTS
+        return box / name / modelcards.CARD, box / name / modelcards.WEIGHTS
 
     def edit_card(card: Path, **changes: object) -> None:
         card.write_text(json.dumps(json.loads(card.read_text()) | changes))

@@ -23,17 +23,8 @@ from torch.testing import assert_close
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ModelError
 from cnnreg.learning import modelstore
-from cnnreg.learning.modelstore import (
-    CARD,
-    WEIGHTS,
-    available,
-    cache_folder,
-    find,
-    load_model,
-    pull,
-    save_model,
-    shipped_folder,
-)
+from cnnreg.learning.modelcards import CARD, WEIGHTS, load_model, save_model
+from cnnreg.learning.modelstore import available, cache_folder, find, pull, shipped_folder
 from cnnreg.learning.network import RegistrationNetwork, build_network
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_pair, tree
 
@@ -68,6 +59,7 @@ def test_a_card_tells_what_the_model_is(tiny_model: Path) -> None:
     card = json.loads((tiny_model / CARD).read_text())
     assert set(card) == {
         "name", "description", "network", "input", "sha256", "training", "metrics", "license", "versions", "format",
+        "kind",
     }  # fmt: skip
     assert card["sha256"] == hashlib.sha256((tiny_model / WEIGHTS).read_bytes()).hexdigest()
     assert card["network"] == {"pooling": 1, "channels": [4, 8]}
@@ -350,7 +342,8 @@ def test_offline_by_option_and_by_environment(
 PULLER = """
 import sys, time
 from pathlib import Path
-from cnnreg.learning.modelstore import find, load_model, pull
+from cnnreg.learning.modelcards import load_model
+from cnnreg.learning.modelstore import find, pull
 
 url, signals, me = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 (signals / me).touch()

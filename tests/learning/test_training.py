@@ -14,7 +14,7 @@ import torch
 
 from cnnreg.config import preset
 from cnnreg.learning.augmentation import augment
-from cnnreg.learning.modelstore import load_model
+from cnnreg.learning.modelcards import load_model
 from cnnreg.learning.training import learning_rate
 from tests.conftest import smooth_image, smooth_pair, write_png
 

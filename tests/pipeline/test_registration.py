@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 from cnnreg.config import Config
 from cnnreg.geometry.fields import pixel_grid, warp
 from cnnreg.images.image import read_field, read_image
-from cnnreg.learning.modelstore import load_model
+from cnnreg.learning.modelcards import load_model
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.registration import register
 from cnnreg.pipeline.setup import Setup
