@@ -290,11 +290,17 @@ FieldType = Annotated[
     ),
 ]
 Html = Annotated[
-    bool,
-    typer.Option(
-        "--html",
-        rich_help_panel=OUTPUT,
-        help="Also write report.html, one page in which the images can be wiped and flickered.",
+    bool, option(OUTPUT, "--html", help="Also write report.html, a page to wipe and flicker the images in.")
+]
+Features = Annotated[
+    str | None,
+    option(
+        INITIAL,
+        "--features",
+        metavar="NAME|FOLDER|none",
+        help="Model that describes the images, by which they are aligned and the result is judged.",
+        default="the preset's, universal-2d",
     ),
 ]
+Strict = Annotated[bool, option(OUTPUT, "--strict", help="Exit with code 3 if the verdict is that it failed.")]
 NoPicture = Annotated[bool, option(OUTPUT, "--no-picture", help="Do not draw report.png: saves time in long series.")]

@@ -31,6 +31,7 @@ class Options:
     moving_mask: Path | None = None
     padding: str | None = None
     no_mirror: bool = False
+    features: str | None = None
     seg_fixed: Path | None = None
     seg_moving: Path | None = None
     points_fixed: Path | None = None
@@ -70,7 +71,7 @@ def plan(options: Options) -> tuple["Setup", "Request"]:
         settings.similarity(options.similarity),
         settings.section("adaptation", steps=options.adapt),
         settings.padding(options.padding),
-        settings.section("alignment", mirror="never" if options.no_mirror else None),
+        settings.section("alignment", mirror="never" if options.no_mirror else None, features=options.features),
         settings.section("refinement", landmarks=options.landmark_weight, max_size=options.max_size),
     )
     setup = settings.make_setup(

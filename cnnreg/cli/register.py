@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import typer
+
 from cnnreg import defaults
 from cnnreg.cli import console, options, progress, settings
 from cnnreg.cli.declaring import FOLDER, MODEL, NUMBER, OUTPUT, PROPERTIES, argument, option
@@ -12,10 +14,12 @@ from cnnreg.cli.plan import Options, plan
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
+    from cnnreg.engine.verdict import Verdict
     from cnnreg.pipeline.forecast import Forecast
     from cnnreg.pipeline.registration import Registration
 
 MISLED = "MAE (MAD)", "NCC"  # measures that say nothing where contrasts differ
+FAILED = 3  # exit code under --strict
 FOLDED = 1.0  # per cent of the pixels, from which on it is said in words
 
 
@@ -33,6 +37,7 @@ def register(
     moving_mask: options.MovingMask = None,
     padding: options.Padding = None,
     no_mirror: options.NoMirror = False,
+    features: options.Features = None,
     seg_fixed: options.SegFixed = None,
     seg_moving: options.SegMoving = None,
     points_fixed: options.PointsFixed = None,
@@ -55,6 +60,7 @@ def register(
     field_type: options.FieldType = "float64",
     no_picture: options.NoPicture = False,
     html: options.Html = False,
+    strict: options.Strict = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -101,6 +107,8 @@ def register(
         console.say((folder / REPORT).read_text(encoding="utf-8").rstrip())
     elif not quiet:
         _show(registration.result, written)
+    if strict and registration.result.verdict and registration.result.verdict.name == "failed":
+        raise typer.Exit(FAILED)
 
 
 def adapt(
@@ -191,12 +199,23 @@ def _show(result: "Registration", written: list[Path]) -> None:
     title = f"{moving} registered to {fixed}\nmodel {result.model.card.name} on {result.device}\n{how(result)}"
     console.print_measures(title, result.measures, unreliable=MISLED if _contrasts_differ(result) else ())
     console.say(f"initial transform: {result.initial.how}")
+    if result.verdict:
+        console.say(f"verdict: {_told(result.verdict)}")
     for note in _notes(result):
         console.say(note)
     folder, names = written[0].parent, sorted((path.name for path in written), key=lambda name: name != PICTURE)
     console.say(f"wrote {', '.join(names)} to {shlex.quote(str(folder))}")
     apply = "cnnreg", "apply", folder / FIELD, "OTHER_IMAGE"
     console.next_command(*apply, why="--label for label maps, --points for landmarks")
+
+
+def _told(verdict: "Verdict") -> str:
+    """The verdict in words, and what can be tried."""
+    because = f"{verdict.reasons[0]}; probability of success {verdict.probability:.2f}"
+    if verdict.name == "good":
+        return f"good ({because})"
+    what = "these images may not be aligned" if verdict.name == "check" else "failed, these images are not aligned"
+    return f"{what}: {because}; look at the picture, and try --points, masks, --init similarity, or an --init FILE"
 
 
 def _contrasts_differ(result: "Registration") -> bool:

@@ -1,6 +1,7 @@
 """Registering two images from Python: once with :func:`register`, many with a :class:`Registrar`."""
 
 import base64
+import html
 import io
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cnnreg.interface.images import AnyImage, give, take, take_labels
 from cnnreg.pairs.dataset import PointSource
 from cnnreg.pipeline import registration as pipeline
 from cnnreg.pipeline.loading import Request
-from cnnreg.pipeline.report import PIECES, claim_folder, picture, write_registration
+from cnnreg.pipeline.report import PIECES, claim_folder, describe_verdict, picture, write_registration
 from cnnreg.pipeline.setup import Setup, load
 from cnnreg.watching import UNWATCHED, Watcher
 
@@ -62,6 +63,11 @@ class Registration:
         matrix[:2, :2] = np.reshape(transform.GetMatrix(), (2, 2))
         matrix[:2, 2] = transform.TransformPoint((0.0, 0.0))
         return matrix
+
+    @property
+    def verdict(self) -> dict[str, Any] | None:
+        """Whether it went well, as in ``report.json``: "class" is "good", "check" or "failed"."""
+        return describe_verdict(self.result.verdict) if self.result.verdict else None
 
     @property
     def measures(self) -> dict[str, dict[str, Any]]:
@@ -126,9 +132,8 @@ class Registration:
         return file.getvalue()
 
     def _repr_html_(self) -> str:
-        text = repr(self).replace("<", "&lt;").replace(">", "&gt;")
         data = base64.b64encode(self._repr_png_()).decode()
-        return f'<p>{text}</p><img src="data:image/png;base64,{data}" alt="the registration">'
+        return f'<p>{html.escape(repr(self))}</p><img src="data:image/png;base64,{data}" alt="the registration">'
 
 
 class Registrar:

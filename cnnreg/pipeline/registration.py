@@ -10,6 +10,7 @@ from cnnreg.config import Config, InputConfig
 from cnnreg.devices import prepare_cpu, resolve_device, threads_kept
 from cnnreg.engine.initial import Initial
 from cnnreg.engine.refinement import refine
+from cnnreg.engine.verdict import Verdict
 from cnnreg.evaluation.measure import Evidence, Measures, known, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
@@ -21,6 +22,7 @@ from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.pointfiles import Points
 from cnnreg.pairs.pointunits import check_inside
+from cnnreg.pipeline.assessment import assess_pair
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
@@ -67,6 +69,7 @@ class Registration:
     threads: int
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()  # what its user should know
+    verdict: Verdict | None = None  # whether it went well; None where no model describes images
 
 
 @threads_kept()
@@ -103,6 +106,8 @@ def register(
     field = [field for field in fields.values() if field is not None][-1]
     with watch("warp"):
         warped = warp_image(pair.moving, field, pair.fixed.grid)
+    with watch("judge"):
+        verdict = assess_pair(pair, field, config)
     back = _invert(field, pair, watch) if inverse else None
     setup = replace(setup, config=config)
     return Registration(
@@ -120,6 +125,7 @@ def register(
         torch.get_num_threads(),
         watch.seconds,
         notes,
+        verdict,
     )
 
 

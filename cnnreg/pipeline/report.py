@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnreg.engine.initial import Initial
+from cnnreg.engine.verdict import Verdict
 from cnnreg.evaluation.page.preview import PREVIEW
 from cnnreg.evaluation.page.writing import PAGE
 from cnnreg.evaluation.picture import draw_registration
@@ -134,6 +135,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
         },
         "field": {"file": FIELD, "convention": FIELD_CONVENTION},
         **({"inverse": _describe_inverse(result.inverse)} if result.inverse else {}),
+        **({"verdict": describe_verdict(result.verdict)} if result.verdict else {}),
         "metrics": result.measures,
         "notes": list(result.notes),
         "adaptation": adaptation,
@@ -164,6 +166,17 @@ def _describe_alignment(initial: Initial, method: str, grid: Grid) -> dict[str, 
         }
         told |= {"file": AFFINE, "convention": "ITK transform of points of the fixed image to the moving image"}
     return told
+
+
+def describe_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Whether the registration went well, with the probability that its median error is under 1 % of the diagonal."""
+    return {
+        "class": verdict.name,
+        "probability": round(verdict.probability, 4),
+        "reasons": list(verdict.reasons),
+        "agreeing_matches_percent": 100 * verdict.share,
+        "matches": verdict.matches,
+    }
 
 
 def _describe_inverse(inverse: Inverse) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch.testing import assert_close
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ModelError
 from cnnreg.learning import modelstore
-from cnnreg.learning.modelcards import CARD, WEIGHTS, load_model, save_model
+from cnnreg.learning.modelcards import CARD, WEIGHTS, load_descriptors, load_model, load_network, save_model
 from cnnreg.learning.modelstore import available, cache_folder, find, pull, shipped_folder
 from cnnreg.learning.network import RegistrationNetwork, build_network
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_pair, tree
@@ -156,7 +156,7 @@ def test_every_shipped_model_can_be_pulled_and_used(cache: Path, cli: CLI) -> No
             file: content for file, content in tree(shipped_folder() / name).items() if file in {CARD, WEIGHTS}
         }
         assert find(name) == cache / name
-        assert load_model(find(name)).card.name == name
+        assert load_network(find(name))[0].name == name
 
 
 def test_pull_from_a_folder(cache: Path, tmp_path: Path, cli: CLI) -> None:
