@@ -74,6 +74,8 @@ def allowed(key: "dataclasses.Field[Any]") -> str:
     """The values that a key may have, in words."""
     if choices := key.metadata.get("choices"):
         return " or ".join(f"`{json.dumps(choice)}`" for choice in choices)
+    if isinstance(key.default, str):
+        return "a name"
     low, high = key.metadata["low"], key.metadata["high"]
     limits = f"{low:g} or more" if high == float("inf") else f"{low:g} to {high:g}"
     if isinstance(key.default, tuple):

@@ -11,6 +11,7 @@ from cnnreg import __version__
 from cnnreg.errors import ImageError
 from cnnreg.files import sha256
 from cnnreg.learning import modelstore
+from cnnreg.learning.modelcards import read_card
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.setup import Setup
 
@@ -77,4 +78,4 @@ class Task:
 
 @cache
 def _model_hash(name: str) -> str:
-    return "" if name == "none" else modelstore.read_card(modelstore.find(name)).sha256
+    return "" if name == "none" else read_card(modelstore.find(name)).sha256

@@ -249,14 +249,7 @@ Init = Annotated[
         rich_help_panel=INITIAL,
     ),
 ]
-NoMirror = Annotated[
-    bool,
-    option(
-        INITIAL,
-        "--no-mirror",
-        help="Do not try mirror images of MOVING, which are tried where no transform is convincing.",
-    ),
-]
+NoMirror = Annotated[bool, option(INITIAL, "--no-mirror", help="Do not try mirror images of MOVING if all else fails.")]
 Similarity = Annotated[
     Metric | None,
     option(
@@ -295,11 +288,7 @@ Html = Annotated[
 Features = Annotated[
     str | None,
     option(
-        INITIAL,
-        "--features",
-        metavar="NAME|FOLDER|none",
-        help="Model that describes the images, by which they are aligned and the result is judged.",
-        default="the preset's, universal-2d",
+        INITIAL, "--features", metavar="MODEL", help="Model that describes images, or none.", default="universal-2d"
     ),
 ]
 Strict = Annotated[bool, option(OUTPUT, "--strict", help="Exit with code 3 if the verdict is that it failed.")]

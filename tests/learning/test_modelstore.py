@@ -23,7 +23,7 @@ from torch.testing import assert_close
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ModelError
 from cnnreg.learning import modelstore
-from cnnreg.learning.modelcards import CARD, WEIGHTS, load_descriptors, load_model, load_network, save_model
+from cnnreg.learning.modelcards import CARD, WEIGHTS, load_model, load_network, save_model
 from cnnreg.learning.modelstore import available, cache_folder, find, pull, shipped_folder
 from cnnreg.learning.network import RegistrationNetwork, build_network
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_pair, tree
