@@ -25,6 +25,7 @@ CELL = 4  # pixels along a cell's side; the middle of the first is at 1.5
 COARSE, MIDDLE, FINE = 128, 192, 288  # pixels of the longer side: to search, to judge, to measure
 TURNS = 12
 RIM = 4  # pixels at the rim of what counts that are not described
+AROUND, FLAT = 17, 0.012  # pixels; deviation of intensities in [0, 1] that is nothing to describe
 TRIALS = 600
 REACH = 5.0  # pixels of MIDDLE: what is further off is not explained
 SIZES = (0.4, 2.5)  # of a map, against what is tried
@@ -80,7 +81,7 @@ class Matcher:
     def cells(self, image: Tensor) -> Cells:
         """Those that count, of an image (1, 2, h, w)."""
         descriptors, logits = self.features(image[:, :1])
-        counts = shrunk_by(whole(image[:, 1:]), RIM)
+        counts = shrunk_by(whole(image[:, 1:]), RIM) * _shows(image[:, :1])
         height, width = descriptors.shape[2:]
         counts = F.pad(counts, (0, width * CELL - counts.shape[3], 0, height * CELL - counts.shape[2]))
         seen = (F.avg_pool2d(counts, CELL) > 0.5)[0, 0]
@@ -144,6 +145,12 @@ class Matcher:
         off, reach = (matches.moving - matches.fixed).norm(dim=1), REACH * side / MIDDLE
         value, count = support(off, reach).sum().item(), len(off)
         return Found(affine, value, value / max(count, 1), int((off < reach).sum())), matches, down
+
+
+def _shows(image: Tensor) -> Tensor:
+    """1 where there is something to describe: of flat ground a network tells only how far the image's rim is."""
+    mean, square = (F.avg_pool2d(x, AROUND, 1, AROUND // 2, count_include_pad=False) for x in (image, image.square()))
+    return (square - mean.square() > FLAT**2).to(image)
 
 
 def turned(image: Tensor, angle: float, pixel: float) -> tuple[Tensor, Affine]:
