@@ -26,6 +26,7 @@ COARSE, MIDDLE, FINE = 128, 192, 288  # pixels of the longer side: to search, to
 TURNS = 12
 RIM = 4  # pixels at the rim of what counts that are not described
 AROUND, FLAT = 17, 0.012  # pixels; deviation of intensities in [0, 1] that is nothing to describe
+LARGER = 1.3  # times the fixed image, the moving one is drawn at most: else both are drawn smaller, which is quicker
 TRIALS = 600
 REACH = 5.0  # pixels of MIDDLE: what is further off is not explained
 SIZES = (0.4, 2.5)  # of a map, against what is tried
@@ -99,7 +100,10 @@ class Matcher:
         return [self.closer(one.affine)[1] for one in looked_at[:1]] + looked_at[1:]
 
     def _turned(self, start: Affine, size: float) -> list[Found]:
-        _, down, cells = self.level(COARSE)
+        sides = [max(image.shape[2:]) for image in (self.fixed, self.moving)]
+        larger = sides[1] / sides[0] / (size * start.size)  # the moving image, drawn alike, against the fixed one
+        side = max(round(COARSE * min(1.0, LARGER / larger)), COARSE // 2)
+        _, down, cells = self.level(side)
         pixel = size * start.size / down.size  # moving pixels along a pixel of the turned image
         small, own = scaled(self.moving, min(1.0, 1 / pixel), least=16)
         found = []
@@ -107,7 +111,7 @@ class Matcher:
             angle = 2 * math.pi * turn / TURNS
             image, back = turned(small, angle, pixel * own.size)
             matches = match(cells, self.cells(image))
-            fit = explain(matches, self.kind, reach=REACH * COARSE / MIDDLE + 1, turn=math.pi / TURNS + 0.3)
+            fit = explain(matches, self.kind, reach=REACH * side / MIDDLE + 1, turn=math.pi / TURNS + 0.3)
             if fit:
                 affine = own.inverse().after(back).after(fit.affine).after(down)
                 found.append(Found(affine, fit.evidence, fit.share, fit.matches))
