@@ -200,7 +200,7 @@ def _show(result: "Registration", written: list[Path]) -> None:
     console.print_measures(title, result.measures, unreliable=MISLED if _contrasts_differ(result) else ())
     console.say(f"initial transform: {result.initial.how}")
     if result.verdict:
-        console.say(f"verdict: {_told(result.verdict)}")
+        console.say(_told(result.verdict))
     for note in _notes(result):
         console.say(note)
     folder, names = written[0].parent, sorted((path.name for path in written), key=lambda name: name != PICTURE)
@@ -211,11 +211,15 @@ def _show(result: "Registration", written: list[Path]) -> None:
 
 def _told(verdict: "Verdict") -> str:
     """The verdict in words, and what can be tried."""
-    because = f"{verdict.reasons[0]}; probability of success {verdict.probability:.2f}"
-    if verdict.name == "good":
-        return f"good ({because})"
-    what = "these images may not be aligned" if verdict.name == "check" else "failed, these images are not aligned"
-    return f"{what}: {because}; look at the picture, and try --points, masks, --init similarity, or an --init FILE"
+    words = {
+        "good": "good",
+        "check": "check: these images may not be aligned",
+        "failed": "failed: these images are not aligned",
+    }
+    lines = [f"verdict: {words[verdict.name]} (probability of success {verdict.probability:.2f})", *verdict.reasons]
+    if verdict.name != "good":
+        lines.append("look at the picture; try masks, --init similarity, or a transform by --init FILE")
+    return "\n  ".join(lines)
 
 
 def _contrasts_differ(result: "Registration") -> bool:

@@ -1,14 +1,21 @@
 """``cnnreg train``."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cnnreg import defaults
 from cnnreg.cli import console, options, progress, settings
 from cnnreg.cli.declaring import FOLDER, MODEL, NUMBER, OUTPUT, TRAINING, argument, option
 from cnnreg.errors import UsageError
 
+if TYPE_CHECKING:
+    from cnnreg.learning.modelcards import Card
+    from cnnreg.pipeline.pretraining import TrainingRequest
+    from cnnreg.pipeline.setup import Setup
+
+Show = Callable[[int, int, str], None]  # step, steps, note
 CARD = "Card of the model"
 
 
@@ -35,6 +42,15 @@ def train(
         bool,
         option(TRAINING, "--mirror", help="Pair each image with its own mirror image, after an affine registration."),
     ] = False,
+    features: Annotated[
+        bool,
+        option(
+            TRAINING,
+            "--features",
+            help="Train a model that describes images, for register --features. The table has a column image, or fixed "
+            "and moving, and points_fixed and points_moving where there are landmarks.",
+        ),
+    ] = False,
     steps: Annotated[
         int | None,
         option(
@@ -44,7 +60,7 @@ def train(
             low=1,
             metavar=NUMBER,
             help="Number of optimiser steps.",
-            default="the preset's, 10000",
+            default="the preset's, 10000; with --features 2000",
         ),
     ] = None,
     epochs: Annotated[
@@ -87,8 +103,7 @@ def train(
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
     with progress.display(quiet=quiet) as shown:
-        from cnnreg.learning.training import Progress
-        from cnnreg.pipeline.pretraining import TrainingRequest, train_model
+        from cnnreg.pipeline.pretraining import TrainingRequest
 
         setup = settings.make_setup(
             preset=preset,
@@ -101,14 +116,33 @@ def train(
         )
         request = TrainingRequest(table, out, validation, mirror, epochs, resume, overwrite, description, license)
         show = progress.training(shown, quiet=quiet)
-
-        def on_step(now: Progress) -> None:
-            show(now.step, now.steps, f"loss {now.loss:.4f}, {now.images_per_second:.0f} images/s")
-
-        card = train_model(request, setup, track=shown.track, on_step=on_step)
+        card = _descriptors(request, setup, steps, shown, show) if features else _fields(request, setup, shown, show)
     if not quiet:
-        scores = card.metrics.get("validation", {})
-        for name, value in scores.items():
+        for name, value in card.metrics.get("validation", {}).items():
             console.say(f"validation {name} {value:.4f}")
         console.say(f"wrote {shlex.quote(str(out))}")
-        console.next_command("cnnreg", "register", "FIXED", "MOVING", "--model", out)
+        console.next_command("cnnreg", "register", "FIXED", "MOVING", "--features" if features else "--model", out)
+
+
+def _fields(request: "TrainingRequest", setup: "Setup", shown: progress.Display, show: Show) -> "Card":
+    """A model that predicts displacement fields."""
+    from cnnreg.learning.training import Progress
+    from cnnreg.pipeline.pretraining import train_model
+
+    def on_step(now: Progress) -> None:
+        show(now.step, now.steps, f"loss {now.loss:.4f}, {now.images_per_second:.0f} images/s")
+
+    return train_model(request, setup, track=shown.track, on_step=on_step)
+
+
+def _descriptors(
+    request: "TrainingRequest", setup: "Setup", steps: int | None, shown: progress.Display, show: Show
+) -> "Card":
+    """A model that describes images."""
+    from cnnreg.learning.features.training import FeatureProgress
+    from cnnreg.pipeline.describing import STEPS, train_descriptors
+
+    def on_step(now: FeatureProgress) -> None:
+        show(now.step, now.steps, f"loss {now.loss:.3f}, {now.found:.0%} of the cells found")
+
+    return train_descriptors(request, setup, steps=steps or STEPS, track=shown.track, on_step=on_step)

@@ -19,7 +19,7 @@ from cnnreg.engine.drawing import draw
 from cnnreg.engine.matching import MIDDLE, REACH, Features, Matcher, support
 from cnnreg.geometry.affine import Affine
 
-WEIGHTS = (-6.096, 5.953, 1.520)  # of 1, of the logarithm of the odds of the share, of the logarithm of the number
+WEIGHTS = (-5.071, 5.540, 1.392)  # of 1, of the logarithm of the odds of the share, of the logarithm of the number
 GOOD, FAILED = 0.8, 0.25  # probabilities: from here on good; below, failed
 FEW = 12  # matches: fewer are no evidence
 CONFIDENCE_SIDE = 24  # cells of the map of confidence along the longer side

@@ -87,7 +87,7 @@ def train(
         restore(state, folder, config)
     else:
         _begin(state, folder, config, overwrite=overwrite)
-    with _stop_signals() as stopped:
+    with stop_signals() as stopped:
         while state.step < options.steps:
             began = time.perf_counter()
             rows = torch.randint(len(pairs), (options.batch_size,), generator=state.generator)
@@ -250,7 +250,7 @@ def restore(state: TrainingState, folder: Path, config: Config) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM (what clusters send first) so that the loop can save before it stops."""
     received: list[int] = []
 

@@ -95,7 +95,7 @@ def read_pairs(path: Path) -> list[PairFiles]:
     """A table with columns ``fixed, moving[, seg_fixed, seg_moving]``; paths are relative to the table's folder."""
     rows = read_table(path, ["fixed", "moving"])
     return [
-        PairFiles(*(_existing(row.get(c), path, number) for c in ("fixed", "moving", "seg_fixed", "seg_moving")))  # type: ignore[arg-type]
+        PairFiles(*(existing(row.get(c), path, number) for c in ("fixed", "moving", "seg_fixed", "seg_moving")))  # type: ignore[arg-type]
         for number, row in enumerate(rows, start=2)
     ]
 
@@ -104,12 +104,13 @@ def read_singles(path: Path) -> list[tuple[Path, Path | None]]:
     """A table of single images with columns ``image[, seg]``."""
     rows = read_table(path, ["image"])
     return [
-        (_existing(row["image"], path, number), _existing(row.get("seg"), path, number))  # type: ignore[misc]
+        (existing(row["image"], path, number), existing(row.get("seg"), path, number))  # type: ignore[misc]
         for number, row in enumerate(rows, start=2)
     ]
 
 
-def _existing(name: str | None, table: Path, line: int) -> Path | None:
+def existing(name: str | None, table: Path, line: int) -> Path | None:
+    """The file that a row names, relative to the table's folder; None where it names none."""
     if not name:
         return None
     file = table.parent / name

@@ -43,7 +43,7 @@ def test_what_is_written(cli, pair_files, tiny_model, tmp_path):
     assert [list(entry) for entry in report["adaptation"]["history"]] == [["total", "level"]] * 3
     assert report["device"]["used"] in {"cpu", "cuda"}
     assert report["model"]["sha256"] == load_model(tiny_model).card.sha256
-    assert {"model", "read", "align", "predict", "adapt", "warp", "measure", "write"} == set(report["seconds"])
+    assert {"model", "read", "align", "predict", "adapt", "warp", "judge", "measure", "write"} == set(report["seconds"])
     import hashlib
 
     assert report["inputs"]["fixed"]["sha256"] == hashlib.sha256(pair_files[0].read_bytes()).hexdigest()

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from cnnreg.errors import ConfigError, DivergenceError, ModelError
+from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
 from cnnreg.files import replacing
 from cnnreg.learning.features.loss import contrastive
 from cnnreg.learning.features.network import DescriptorNetwork
 from cnnreg.learning.features.views import Pairs, Scene, ViewConfig, ViewMaker
+from cnnreg.learning.training import stop_signals
 from cnnreg.watching import unwatched
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
@@ -87,6 +88,7 @@ def train_features(
 
     Raises:
         DivergenceError: the loss is not finite.
+        Interrupted: by Ctrl-C, after a checkpoint.
         ModelError: ``resume``, and there is no checkpoint, or one of another training.
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
@@ -95,15 +97,17 @@ def train_features(
     if resume:
         _restore(state, folder, training, views)
     maker = ViewMaker(groups, views, seed=training.seed)
-    with _batches(maker, training, state.step) as batches:
+    with stop_signals() as stopped, _batches(maker, training, state.step) as batches:
         for batch in batches:
             loss, found = _train_step(state, batch, training)
             last = state.lately or (loss, found)
             state.lately = (0.98 * last[0] + 0.02 * loss, 0.98 * last[1] + 0.02 * found)
-            if state.step % training.save_every == 0 or state.step == training.steps:
+            if stopped or state.step % training.save_every == 0 or state.step == training.steps:
                 state.log.append({"step": state.step, "loss": state.lately[0], "found": state.lately[1]})
                 _save(state, folder, training, views)
             on_step(FeatureProgress(state.step, training.steps, *state.lately))
+            if stopped:
+                raise Interrupted(f"stopped at step {state.step} of {training.steps}; go on from there with --resume")
     return state.average.eval()
 
 
