@@ -1,5 +1,6 @@
 """One task done: registered, written with its status, or recorded as failed with what could be seen of it."""
 
+import errno
 import os
 import socket
 import threading
@@ -22,6 +23,8 @@ from cnnreg.interface.registration import Registrar
 from cnnreg.pipeline.preview import preview
 from cnnreg.pipeline.report import FIELD, PICTURE, write_registration
 from cnnreg.pipeline.setup import Setup
+
+FOR_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # what no other pair would fare better with
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ def _register_task(work: Work) -> Outcome:
         except (CnnregError, MemoryError) as error:
             facts["error"] = " ".join(str(error).split()) or "out of memory"
         except Exception as error:  # a bug, or what a library makes of a strange file: the others go on
+            if isinstance(error, OSError) and error.errno in FOR_ALL:
+                raise OutputError(f"cannot write the results to {work.folder}: {error.strerror}") from None
             facts["error"] = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
             facts["traceback"] = traceback.format_exc()
         if facts["error"]:
