@@ -31,5 +31,6 @@ def check_models(tasks: list[Task]) -> None:
     Raises:
         CnnregError: one is not known.
     """
-    for name in sorted({task.setup.model for task in tasks} - {"none"}):
+    names = {name for task in tasks for name in (task.setup.model, task.setup.config.alignment.features)}
+    for name in sorted(names - {"none"}):
         modelstore.find(name)

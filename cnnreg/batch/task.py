@@ -34,6 +34,7 @@ class Task:
         return {
             "version": __version__,
             "model": _model_hash(setup.model),
+            "features": _model_hash(setup.config.alignment.features),
             "parameters": setup.config.as_dict(),
             "seed": setup.seed,
             "percentiles": setup.percentiles,
