@@ -18,10 +18,13 @@ from torch import Tensor
 from cnnreg.engine.drawing import draw
 from cnnreg.engine.matching import MIDDLE, REACH, Features, Matcher, support
 from cnnreg.geometry.affine import Affine
+from cnnreg.geometry.fields import sample
 
 WEIGHTS = (-5.071, 5.540, 1.392)  # of 1, of the logarithm of the odds of the share, of the logarithm of the number
+NEAR, ENOUGH = 2.0, 60  # times the reach: matches that may show a field; and how many of them say anything
 GOOD, FAILED = 0.8, 0.25  # probabilities: from here on good; below, failed
 FEW = 12  # matches: fewer are no evidence
+SMOOTH = 24  # cells of a field along the longer side
 CONFIDENCE_SIDE = 24  # cells of the map of confidence along the longer side
 
 
@@ -37,22 +40,61 @@ class Verdict:
     confidence: NDArray[np.float32] | None = None  # (H, W) of the fixed image: where the result is supported, 0 to 1
 
 
-def assess(fixed: Tensor, warped: Tensor, features: Features, *, spacing: tuple[float, float]) -> Verdict:
-    """Of (1, 2, H, W) each, intensities in [0, 1] and masks; the moving image as it was warped onto the fixed one.
+@dataclass(frozen=True)
+class Agreement:
+    """Where cells of the fixed image find each other's nearest in the moving image, as it was laid onto it."""
+
+    places: NDArray[np.float64]  # (N, 2) pixels of the fixed image, row and column
+    offsets: NDArray[np.float64]  # (N, 2) from there to the nearest, in the same pixels
+    reach: float  # pixels: what is further off does not agree
+    size: tuple[int, int]  # of the fixed image
+
+    def explained(self, field: NDArray[np.float32]) -> float | None:
+        """Which part of a field (2, H, W) the offsets show, too: about 1 of a true one, 0 of one that is unrelated.
+
+        The regression of the offsets on the field, smoothed to what cells can show; of matches that are near, as far
+        ones are wrong. None if there are too few.
+        """
+        near = np.linalg.norm(self.offsets, axis=1) < NEAR * self.reach
+        shape = [max(2, round(n / max(self.size) * SMOOTH)) for n in self.size]
+        whole = torch.from_numpy(field)[None]
+        smooth = F.interpolate(whole, size=shape, mode="bilinear", antialias=True, align_corners=False)
+        smooth = F.interpolate(smooth, size=list(self.size), mode="bilinear", align_corners=False)
+        moved = self._at(smooth[0].numpy())[near]
+        if near.sum() < ENOUGH or not (moved**2).sum():
+            return None
+        return float((self.offsets[near] * moved).sum() / (moved**2).sum())
+
+    def verdict(self, field: NDArray[np.float32]) -> Verdict:
+        """What is to be thought of the images as a field (2, H, W) lays them onto each other."""
+        off = np.linalg.norm(self.offsets - self._at(field), axis=1)
+        values = support(torch.from_numpy(off), self.reach).numpy()
+        count, share = len(off), float(values.sum()) / max(len(off), 1)
+        probability = chance_of(share, count)
+        name = "good" if probability >= GOOD else "failed" if probability < FAILED else "check"
+        confidence = _confidence(self.places, values, self.size)
+        return Verdict(name, probability, _reasons(name, share, count), share, count, confidence)
+
+    def _at(self, field: NDArray[np.float32]) -> NDArray[np.float64]:
+        if not len(self.places):
+            return np.zeros((0, 2))
+        points = torch.from_numpy(self.places.T.reshape(1, 2, 1, -1).astype(np.float32))
+        return sample(torch.from_numpy(field)[None], points)[0, :, 0].T.double().numpy()
+
+
+def compare(fixed: Tensor, aligned: Tensor, features: Features, *, spacing: tuple[float, float]) -> Agreement:
+    """Of (1, 2, H, W) each, intensities in [0, 1] and masks; the moving image as it is aligned with the fixed one.
 
     Args:
         spacing: distance of rows and of columns.
     """
     drawn, own = draw(fixed, spacing)
     with torch.inference_mode():
-        matcher = Matcher(drawn, _drawn_alike(warped, fixed, spacing), features)
-        found, matches, down = matcher.evidence(Affine.identity(), side=MIDDLE)
-    count, off = len(matches.weights), (matches.moving - matches.fixed).norm(dim=1)
-    probability = chance_of(found.share, count)
-    places = own.after(down.inverse())(matches.fixed.double().numpy())
-    confidence = _confidence(places, support(off, REACH).numpy(), fixed.shape[2:])
-    name = "good" if probability >= GOOD else "failed" if probability < FAILED else "check"
-    return Verdict(name, probability, _reasons(name, found.share, count), found.share, count, confidence)
+        matcher = Matcher(drawn, _drawn_alike(aligned, fixed, spacing), features)
+        _, matches, down = matcher.evidence(Affine.identity(), side=MIDDLE)
+    back = own.after(down.inverse())
+    places, ends = (back(x.double().numpy()) for x in (matches.fixed, matches.moving))
+    return Agreement(places, ends - places, REACH * back.size, (fixed.shape[2], fixed.shape[3]))
 
 
 def _drawn_alike(warped: Tensor, fixed: Tensor, spacing: tuple[float, float]) -> Tensor:
@@ -78,7 +120,7 @@ def _reasons(name: str, share: float, count: int) -> tuple[str, ...]:
     return (told + usual[name],)
 
 
-def _confidence(places: NDArray[np.float64], values: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+def _confidence(places: NDArray[np.float64], values: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
     """(H, W): which part of the matches round about is in its place, times how many there are, 0 to 1."""
     shape = [max(1, round(n / max(size) * CONFIDENCE_SIDE)) for n in size]
     factors = np.array(shape) / np.array(size)

@@ -22,7 +22,7 @@ from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.pointfiles import Points
 from cnnreg.pairs.pointunits import check_inside
-from cnnreg.pipeline.assessment import assess_pair
+from cnnreg.pipeline.assessment import UNREAL, agreement_of, is_real
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
@@ -99,6 +99,11 @@ def register(
     landmarks = _landmarks(request, pair)
     notes = _check(request, pair, landmarks)
     local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=watcher.step)
+    with watch("judge"):
+        agreement = agreement_of(pair, config)
+        if one_shot and _by_images(config, landmarks) and not is_real(agreement, one_shot.field, one_shot.similarity):
+            local, notes = local | {"adaptation": torch.zeros_like(one_shot.field)}, (*notes, UNREAL)
+        verdict = agreement.verdict(list(local.values())[-1][0].numpy()) if agreement else None
     fields = _total(local, pair, initial)
     with watch("measure"):
         evidence = gather(pair, landmarks)
@@ -106,8 +111,6 @@ def register(
     field = [field for field in fields.values() if field is not None][-1]
     with watch("warp"):
         warped = warp_image(pair.moving, field, pair.fixed.grid)
-    with watch("judge"):
-        verdict = assess_pair(pair, field, config)
     back = _invert(field, pair, watch) if inverse else None
     setup = replace(setup, config=config)
     return Registration(
@@ -127,6 +130,11 @@ def register(
         notes,
         verdict,
     )
+
+
+def _by_images(config: Config, landmarks: tuple[Points, Points] | None) -> bool:
+    """Whether the field comes from iterations on it, and from the images alone."""
+    return config.adaptation.target == "field" and not (landmarks and config.refinement.landmarks)
 
 
 def _foretell(fixed: Image, moving: Image, config: Config, device: str) -> Forecast:
