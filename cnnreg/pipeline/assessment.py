@@ -15,8 +15,8 @@ UNREAL = (
     "the result is the initial transform (--features none keeps the field)"
 )
 # Which part of a field the matches must show, at least: of like contrasts, which correlate locally, and of others, whose
-# iterations find something everywhere. Of hearts and films it is 0.26 to 1, of fields that did harm up to 0.2; of other
-# contrasts 0.55 to 1 of those that did good, up to 0.6 of the harmful (any_pair, even and odd pairs alike).
+# iterations find something anywhere. Of hearts, films and brains it is .26 to 1, of like fields that did harm at most
+# .2; of other contrasts .55 to 1 of those that did good, at most .6 of the harmful. Measured on the real pairs.
 EXPLAINED = {"lncc": 0.2}
 EXPLAINED_ELSE = 0.55
 
