@@ -14,7 +14,7 @@ UNREAL = (
     "the displacement field of the iterations was not kept, as the descriptors of the images do not show it; "
     "the result is the initial transform (--features none keeps the field)"
 )
-# Which part of a field the matches must show, at least: of like contrasts, which correlate locally, and of others, whose
+# Which part of a field the matches must show: of like contrasts, which correlate locally, and of others, whose
 # iterations find something anywhere. Of hearts, films and brains it is .26 to 1, of like fields that did harm at most
 # .2; of other contrasts .55 to 1 of those that did good, at most .6 of the harmful. Measured on the real pairs.
 EXPLAINED = {"lncc": 0.2}
