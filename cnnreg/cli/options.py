@@ -288,8 +288,12 @@ Html = Annotated[
 Features = Annotated[
     str | None,
     option(
-        INITIAL, "--features", metavar="MODEL", help="Model that describes images, or none.", default="universal-2d"
+        INITIAL,
+        "--features",
+        metavar="MODEL",
+        help="Model of the descriptors that are matched, or none.",
+        default="universal-2d",
     ),
 ]
-Strict = Annotated[bool, option(OUTPUT, "--strict", help="Exit with code 3 if the verdict is that it failed.")]
+Strict = Annotated[bool, option(OUTPUT, "--strict", help="Exit with code 3 if the verdict on the result is: failed.")]
 NoPicture = Annotated[bool, option(OUTPUT, "--no-picture", help="Do not draw report.png: saves time in long series.")]

@@ -20,7 +20,7 @@ STAGES = {  # what the stages of the pipeline are called
     "adapt": "iterating",
     "measure": "measuring",
     "warp": "warping",
-    "judge": "judging",
+    "judge": "assessing the result",
     "invert": "inverting the field",
     "write": "writing the results",
 }

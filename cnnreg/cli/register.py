@@ -205,6 +205,8 @@ def _show(result: "Registration", written: list[Path]) -> None:
         console.say(note)
     folder, names = written[0].parent, sorted((path.name for path in written), key=lambda name: name != PICTURE)
     console.say(f"wrote {', '.join(names)} to {shlex.quote(str(folder))}")
+    if result.verdict and result.verdict.name == "failed":
+        return
     apply = "cnnreg", "apply", folder / FIELD, "OTHER_IMAGE"
     console.next_command(*apply, why="--label for label maps, --points for landmarks")
 
@@ -218,7 +220,7 @@ def _told(verdict: "Verdict") -> str:
     }
     lines = [f"verdict: {words[verdict.name]} (probability of success {verdict.probability:.2f})", *verdict.reasons]
     if verdict.name != "good":
-        lines.append("look at the picture; try masks, --init similarity, or a transform by --init FILE")
+        lines.append("look at the picture; try landmarks (--landmark-weight), masks or --init FILE")
     return "\n  ".join(lines)
 
 

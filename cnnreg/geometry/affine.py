@@ -1,6 +1,5 @@
 """Maps that come before the deformation: affine, or a displacement that is known already."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +33,6 @@ class Affine:
     def mirrors(self) -> bool:
         """Whether it turns left into right."""
         return bool(np.linalg.det(self.matrix) < 0)
-
-    @property
-    def turn(self) -> str:
-        """By how much it turns, in words; as seen with rows downwards."""
-        (a, b), (c, d) = self.matrix
-        degrees = math.degrees(math.atan2(b - c, a + d))
-        return f"{abs(degrees):.1f} degrees {'clockwise' if degrees > 0 else 'counter-clockwise'}"
 
     def __call__(self, points: Array) -> Array:
         """Points (N, 2)."""

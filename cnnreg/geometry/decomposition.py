@@ -20,12 +20,17 @@ class Decomposition:
     stretch: float  # the larger of the two scales along the principal axes, divided by the smaller
     translation: tuple[float, float]  # (x, y) of the centre, in pixels
 
+    @property
+    def turn(self) -> str:
+        """The rotation in words."""
+        return f"{abs(self.rotation):.1f} degrees {'clockwise' if self.rotation > 0 else 'counter-clockwise'}"
+
     def __str__(self) -> str:
-        side = "clockwise" if self.rotation > 0 else "counter-clockwise"
         words = ["mirrored left to right"] if self.mirrored else []
-        words += [f"rotation {abs(self.rotation):.1f} degrees {side}", f"scale {self.scale:.3f}"]
+        words += [f"rotation {self.turn}", f"scale {self.scale:.3f}"]
         words += [f"stretch {self.stretch:.2f}"] if self.stretch > STRETCH else []
-        return ", ".join([*words, "translation ({:.1f}, {:.1f}) px (x, y)".format(*self.translation)])
+        right, down = (round(length, 1) + 0.0 for length in self.translation)  # no minus before nothing
+        return ", ".join([*words, f"translation ({right:.1f}, {down:.1f}) px (x, y)"])
 
 
 def decompose(affine: Affine, size: tuple[int, int], spacing: tuple[float, float] = (1.0, 1.0)) -> Decomposition:

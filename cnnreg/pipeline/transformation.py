@@ -12,6 +12,7 @@ from cnnreg.errors import OutputError, UsageError
 from cnnreg.evaluation import metrics
 from cnnreg.files import refuse_inputs
 from cnnreg.geometry.affine import Affine
+from cnnreg.geometry.decomposition import decompose
 from cnnreg.geometry.exchange import export_field, import_field, kind_of
 from cnnreg.geometry.fields import handedness, jacobian_determinant, pixel_grid, sample
 from cnnreg.geometry.resampling import between, invert_field
@@ -133,12 +134,13 @@ def describe(transform: Transform) -> dict[str, Any]:
     """What a transform is and does, in a few entries."""
     if isinstance(transform, Affine):
         (a, b), (c, d) = transform.matrix[::-1, ::-1].tolist()
+        parts = decompose(transform, PLANE.size)
         return {
             "kind": "affine transform, physical points (x, y) of the fixed to the moving image",
             "matrix": f"[{a:.6g} {b:.6g}; {c:.6g} {d:.6g}]",
             "translation": "({:.6g}, {:.6g})".format(*transform.offset[::-1]),
-            "rotation": f"{transform.turn} (y downwards)",
-            "scale": f"{transform.size:.5g}{', mirrored' if transform.mirrors else ''}",
+            "rotation": f"{parts.turn} (y downwards){', after mirroring left to right' if parts.mirrored else ''}",
+            "scale": f"{parts.scale:.5g}, stretch {parts.stretch:.5g}",
         }
     grid, length = transform.grid, transform.field.norm(dim=1)
     mirrors = handedness(transform.field) < 0

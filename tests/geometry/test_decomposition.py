@@ -1,12 +1,16 @@
 """Affine maps in words and numbers: what they are made of is what is told."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.decomposition import decompose
+from tests.conftest import Ended
 
 SIZE = (40, 61)
 
@@ -47,3 +51,17 @@ def test_mirror_images_and_stretch_are_said():
         "mirrored left to right, rotation 20.0 degrees counter-clockwise, scale 1.414, stretch 2"
     )
     assert str(parts).endswith("translation (0.0, 0.0) px (x, y)")
+
+
+def test_nothing_has_no_sign():
+    """A translation that rounds to 0 is 0."""
+    assert str(decompose(about_centre(np.eye(2), (-0.01, -0.02)), SIZE)).endswith("translation (0.0, 0.0) px (x, y)")
+
+
+def test_a_mirror_image_is_no_rotation(cli: Callable[..., Ended], tmp_path: Path):
+    """What 'transform info' tells of an affine transform that mirrors left to right, with a rotation after it."""
+    matrix = rotation(20) @ np.diag([1.0, -1.0])  # row, column
+    transform = sitk.AffineTransform(matrix[::-1, ::-1].ravel().tolist(), [0.0, 0.0])
+    sitk.WriteTransform(transform, str(tmp_path / "t.tfm"))
+    ended = cli("transform", "info", tmp_path / "t.tfm")
+    assert (ended.code, "20.0 degrees clockwise (y downwards), after mirroring left to right" in ended.out) == (0, True)
