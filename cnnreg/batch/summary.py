@@ -43,14 +43,16 @@ def write_summary_page(folder: BatchFolder) -> None:
 
 
 def _entry(folder: BatchFolder, pair: dict[str, str]) -> Entry:
-    name, status = pair["pair_id"], folder.status(pair["pair_id"])
-    if status is None or status["status"] != DONE:
-        return failure(name, (status or {}).get("error") or MISSING, fixed=pair["fixed"], moving=pair["moving"])
-    place = folder.path / name
-    seen = (place / PREVIEW).read_text(encoding="utf-8") if (place / PREVIEW).is_file() else None
+    name, fixed, moving = pair["pair_id"], pair["fixed"], pair["moving"]
+    place, status = folder.path / name, folder.status(name)
+    if status is None:
+        return failure(name, "there is no result: it has not run, or was interrupted", fixed=fixed, moving=moving)
     links = tuple((file, f"{quote(name)}/{quote(file)}") for file in status["files"] if file != PREVIEW)
-    images = {which: {"path": pair[which]} for which in ("fixed", "moving")}
-    return entry_of({**status, "inputs": images}, pair_id=name, preview=seen, links=links)
+    if status["status"] != DONE:
+        return failure(name, status.get("error") or "failed", fixed=fixed, moving=moving, links=links)
+    seen = (place / PREVIEW).read_text(encoding="utf-8") if (place / PREVIEW).is_file() else None
+    report = {**status, "inputs": {"fixed": {"path": fixed}, "moving": {"path": moving}}}
+    return entry_of(report, pair_id=name, preview=seen, links=links)
 
 
 def _row(pair: dict[str, str], status: dict[str, Any] | None) -> Row:

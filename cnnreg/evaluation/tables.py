@@ -74,6 +74,9 @@ def rows(states: States) -> list[Row]:
     return [row for row in found if any(row.cells)]
 
 
+TITLES = tuple(title for title, *_ in _ROWS)  # in the order in which they are shown
+
+
 @dataclass(frozen=True)
 class Ends:
     """A measure in the first and in the last state, None where unknown."""

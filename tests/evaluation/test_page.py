@@ -117,6 +117,8 @@ def test_columns_are_those_of_all_pairs_and_numbers_are_finite():
     """A pair without label maps, one with, one without registration; JSON has no infinity."""
     bare = entry_of({"metrics": {"before": {"ncc": float("nan")}, "after": {"ncc": 0.123456789}}}, pair_id="bare")
     data = stored(page([bare, entry_of(REPORT, pair_id="full"), failure("bad", "no file")], title="t"))
+    late = entry_of({"metrics": {"after": {"mad": 0.5}}}, pair_id="late")  # of which a measure comes first
+    assert next(iter(stored(page([bare, late], title="t"))["columns"]))[0] == "MAE (MAD)"
     assert [name for name, *_ in data["columns"]] == ["NCC", "DSC", "folding [%]", "time [s]"]
     assert data["entries"][0]["before"] == [None] * 4
     assert data["entries"][0]["after"] == [0.123457, None, None, None]

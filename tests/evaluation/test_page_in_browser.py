@@ -1,9 +1,11 @@
 """``report.html`` in a real browser, with a real mouse and keyboard: sorted, filtered, wiped, flickered."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -294,4 +296,33 @@ def test_register_writes_a_page_of_one_pair(cli, browser, pair_files, tiny_model
     assert all((tmp_path / "r" / link).is_file() for link in links)
     assert browser.run("document.querySelector('#numbers').textContent").startswith("beforeafterMAE")
     assert browser.run("document.querySelector('#overview').hidden")
+    assert browser.complaints == []
+
+
+def test_a_batch_has_a_page_of_its_pairs(cli, browser, pair_files, tiny_model, tmp_path):
+    """One that works, one that cannot, one that has gone: all are listed, and the links lead to what there is."""
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    names = [f"{file.name},{pair_files[1].name}" for file in (*pair_files, tmp_path / "broken.png")]
+    (tmp_path / "pairs.csv").write_text(
+        "pair_id,fixed,moving\n" + "".join(f"a b#{n},{x}\n" for n, x in enumerate(names))
+    )
+    table, folder = tmp_path / "pairs.csv", tmp_path / "out"
+    fast = ["--model", tiny_model, "--adapt", 2, "--init", "none", "--jobs", 1, "-q"]
+    cli("batch", table, "-o", folder, "--outputs", "report,page", *fast)
+    shutil.rmtree(folder / "a b#1")
+    assert cli("batch", "--collect", folder, "-q").code == 1
+    browser.resize(1280, 900)
+    browser.open(folder / "report.html")
+    assert shown(browser) == ["a b#0", "a b#1", "a b#2"]
+    words = column(browser, "verdict")
+    assert words == ["– registered", "∅ not registered", "∅ not registered"]
+    told = browser.run("[...document.querySelectorAll('.reason')].map((reason) => reason.textContent)")
+    assert "has not run" in told[-2]
+    assert "broken.png" in told[-1]
+    for row in (1, 3):
+        browser.click(f"#region tbody tr:nth-child({row}) button")
+        hrefs = browser.run("[...document.querySelectorAll('#links a')].map((link) => link.href)")
+        assert hrefs
+        assert all(Path(unquote(urlsplit(href).path)).is_file() for href in hrefs)
+        browser.press("Escape", 27)
     assert browser.complaints == []

@@ -21,7 +21,7 @@ const VERDICTS = {
   failed: { word: "failed", sign: "✕" },
   check: { word: "check", sign: "?" },
   good: { word: "good", sign: "✓" },
-  "": { word: "no verdict", sign: "–" },
+  "": { word: "registered", sign: "–" }, // without a verdict
 };
 const ORDER = Object.keys(VERDICTS);
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnreg.evaluation.page.entries import VERDICTS, Entry
-from cnnreg.evaluation.tables import Ends
+from cnnreg.evaluation.tables import TITLES, Ends
 from cnnreg.files import write_text
 
 PAGE = "report.html"
@@ -54,7 +54,9 @@ def page(entries: Sequence[Entry], *, title: str) -> str:
 
 def _data(entries: Sequence[Entry], title: str, shown: set[int]) -> dict[str, Any]:
     """Columns, and for each pair a list of values before and one of values after."""
-    columns = {ends.title: (ends.title, ends.digits, ends.better) for entry in entries for ends in entry.measures}
+    found = {ends.title: (ends.title, ends.digits, ends.better) for entry in entries for ends in entry.measures}
+    order = [*(title for title in TITLES if title in found), *(title for title in found if title not in TITLES)]
+    columns = {title: found[title] for title in order}
     known = [{ends.title: ends for ends in entry.measures} for entry in entries]
     nothing = Ends("", None, None)
     return {
