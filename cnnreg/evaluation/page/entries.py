@@ -18,7 +18,7 @@ class Entry:
     fixed: str = ""  # names of the images, or their paths
     moving: str = ""
     verdict: str = ""  # one of VERDICTS; "" where none was given; "error" where there is no registration
-    probability: float | None = None  # of the verdict
+    probability: float | None = None  # that the registration went well
     reasons: tuple[str, ...] = ()  # for the verdict; or why there is no registration
     measures: tuple[Ends, ...] = ()
     preview: str | None = None  # by cnnreg.evaluation.page.preview

@@ -86,7 +86,7 @@ function sorted(list) {
   if (key === "") return list;
   if (key === "id") return list.sort((a, b) => sign * collator.compare(a.id, b.id));
   if (key === "verdict") {
-    const rank = (entry) => ORDER.indexOf(verdictOf(entry)) + (1 - (entry.probability ?? 0.5)) / 2;
+    const rank = (entry) => ORDER.indexOf(verdictOf(entry)) + (entry.probability ?? 0.5) / 2;
     return list.sort((a, b) => sign * (rank(a) - rank(b)) || a.index - b.index);
   }
   const column = columns[key];
@@ -102,5 +102,6 @@ const selected = () => sorted(entries.filter(passes));
 function verdictLabel(entry) {
   const kind = verdictOf(entry), { word, sign } = VERDICTS[kind];
   const known = entry.probability !== null ? ` (${entry.probability.toFixed(2)})` : "";
-  return element("span", { className: `verdict ${kind}` }, `${sign} ${word}${known}`);
+  const title = known ? "in brackets: the probability that the registration went well" : "";
+  return element("span", { className: `verdict ${kind}`, title }, `${sign} ${word}${known}`);
 }
