@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -33,6 +35,16 @@ def note(sentence: str) -> None:
 def say(text: str) -> None:
     """A line of the result."""
     print(plain(text))
+
+
+def tell(sentence: str) -> None:
+    """A sentence of the result, wrapped to the width of a terminal, if it is one."""
+    text = plain(sentence)
+    if sys.stdout.isatty():
+        width = max(shutil.get_terminal_size().columns, 40)
+        lines = (textwrap.fill(line, width, subsequent_indent="  ") for line in text.splitlines())
+        text = "\n".join(lines)
+    print(text)
 
 
 def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[str]]], *, left: bool = False) -> None:

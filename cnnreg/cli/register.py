@@ -198,11 +198,11 @@ def _show(result: "Registration", written: list[Path]) -> None:
     fixed, moving = (Path(name).name for name in result.request.names)
     title = f"{moving} registered to {fixed}\nmodel {result.model.card.name} on {result.device}\n{how(result)}"
     console.print_measures(title, result.measures, unreliable=MISLED if _contrasts_differ(result) else ())
-    console.say(f"initial transform: {result.initial.how}")
+    console.tell(f"initial transform: {result.initial.how}")
     if result.verdict:
-        console.say(_told(result.verdict))
+        console.tell(_told(result.verdict))
     for note in _notes(result):
-        console.say(note)
+        console.tell(note)
     folder, names = written[0].parent, sorted((path.name for path in written), key=lambda name: name != PICTURE)
     console.say(f"wrote {', '.join(names)} to {shlex.quote(str(folder))}")
     if result.verdict and result.verdict.name == "failed":

@@ -13,7 +13,7 @@ from cnnreg.engine.views import Spacing, View, as_given, is_near, mirrored, stre
 from cnnreg.geometry.affine import Affine
 
 PLAIN, SURE = 0.35, 0.38  # share of the matches that agree on a map: no other size is looked for; it is beyond doubt
-LITTLE, FEW = 0.12, 24  # share of the matches, and their number: less is no evidence
+LITTLE, FEW = 0.25, 24  # share of the matches, and their number: less is no evidence
 LEAST = 1.0  # pixels of the coarser image: what moves less than this is left to the field
 MORE = 1.1  # times the evidence for a map near to where the images are, for them to be moved
 OTHER_SIZES = (0.5, 2.0)
