@@ -18,7 +18,7 @@ from typing import Any
 
 from cnnreg.batch.parts import Part
 from cnnreg.batch.task import Task
-from cnnreg.errors import OutputError
+from cnnreg.errors import OutputError, UsageError
 from cnnreg.files import PARTIAL, claim, clean, locked, partial_prefix, refuse_inputs, write_text
 
 RECORD, STATUS = "batch.json", "status.json"
@@ -74,9 +74,25 @@ class BatchFolder:
         name = f"part-{part.number}-of-{part.count}.json"
         write_text(json.dumps(facts) + "\n", self.path / STATE / name)
 
+    def _notes(self) -> list[dict[str, Any]]:
+        return [found for file in (self.path / STATE).glob("part-*.json") if (found := read_json(file))]
+
+    def check_count(self, part: Part) -> None:
+        """Make sure that the parts of a job array are those that the folder was begun with.
+
+        Raises:
+            UsageError: there are others, as where one task alone is submitted again: it would take its rows for all.
+        """
+        if others := {note["of"] for note in self._notes()} - {part.count}:
+            count = max(others)
+            raise UsageError(
+                f"{self.path} was begun in {count} parts, but the job array has {part.count}; "
+                f"say which it is with --part I/{count}"
+            )
+
     def parts_of(self, pair_ids: Iterable[str]) -> list[str]:
         """What has become of the parts that some pairs belong to, in sentences; nothing of a batch in one part."""
-        notes = [found for file in (self.path / STATE).glob("part-*.json") if (found := read_json(file))]
+        notes = self._notes()
         count = max((note["of"] for note in notes), default=1)
         if count == 1:
             return []

@@ -178,7 +178,7 @@ def script(command: Sequence[str], folder: Path, parts: int, resources: Resource
     """The sbatch file that does the same by the command line; ``command`` without what concerns Slurm."""
     logs = folder.absolute() / STATE / "slurm"
     wanted = {"job-name": "cnnreg", "array": f"1-{parts}", **resources.sbatch(), "output": f"{logs}/%A_%a.log"}
-    lines = [f"#SBATCH --{name}={value}" for name, value in wanted.items()]
+    lines = [f"#SBATCH --{name}={shlex.quote(value)}" for name, value in wanted.items()]
     own, where = shlex.join(command), shlex.quote(str(folder))
     return "\n".join(
         [

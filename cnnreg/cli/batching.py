@@ -49,9 +49,12 @@ def conduct(asked: Run, tasks: list["Task"]) -> None:
     from cnnreg.batch.parts import WHOLE, parse_part, part_of_array
     from cnnreg.batch.run import Plan, run
 
-    part = (parse_part(asked.part) if asked.part else part_of_array(os.environ)) or WHOLE
+    found = None if asked.part else part_of_array(os.environ)
+    part = parse_part(asked.part) if asked.part else found or WHOLE
     own = [tasks[n] for n in part.rows(len(tasks))]
     folder = _begin(asked, tasks, own)
+    if found:
+        folder.check_count(found)
     say = unwatched if asked.quiet else console.say
     if part != WHOLE:
         say(part.told(len(tasks)))

@@ -114,6 +114,23 @@ def test_the_collector_names_parts_that_never_ran_or_died(cli: Callable, table: 
     assert "part 2" not in ended.err
 
 
+def test_a_task_of_an_array_alone_does_not_take_its_rows_for_all(
+    cli: Callable, table: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """``sbatch --array=2`` of a script whose array was 1-3."""
+    pairs, out = table(3), tmp_path / "out"
+    for name in ("ID", "MIN", "STEP", "COUNT"):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MAX", "3")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "3")
+    ended = cli("batch", pairs, "-o", out, *QUICK, "--jobs", 1, "--outputs", "field")
+    assert (ended.code, "part 1 of 3: rows 1-1 of 3" in ended.out) == (0, True), ended.err
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MAX", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "1")
+    ended = cli("batch", pairs, "-o", out, *QUICK, "--jobs", 1, "--resume")
+    assert (ended.code, "was begun in 3 parts, but the job array has 1" in ended.err) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["out/p1/notes.txt", "out/p1"])
 def test_nothing_of_others_is_replaced(cli: Callable, table: Callable, tmp_path: Path, name: str):
     pairs = table(2)
