@@ -164,18 +164,29 @@ class RefinementConfig(Section):
 
     similarity: str = _choice(
         "lncc",
-        "lncc (local correlation), ncc (global), mse, mi (mutual information), mind, or auto (lncc or mind)",
+        "metric: lncc (local correlation), ncc (global), mse, mi (mutual information), mind, or auto (what the pair's "
+        "held-out blocks bear out)",
         ("auto", "lncc", "ncc", "mse", "mi", "mind"),
+    )
+    transform: str = _choice(
+        "auto",
+        "dense (a vector at each pixel or block, small steps composed), bspline (control points, with bending "
+        "energy), or auto (bspline with mi, else dense)",
+        ("auto", "dense", "bspline"),
     )
     max_size: int = _number(2048, "the field is refined on at most this many pixels along the longer side", low=64)
     window: int = _number(20, "side of the windows of the local correlation", low=3)
     floor: float = _number(5e-4, "added to each window's variance, of intensities in [0, 1]", low=1e-8)
     edges: float = _number(0.3, "weight of the edges (gradient magnitude) beside the intensities", high=1)
-    pace: float = _number(1.0, "share of a damped Newton step that an iteration takes", low=0.01, high=2)
-    damping: float = _number(0.2, "added to the curvature that divides the gradient, in units of its mean", low=0.01)
-    longest: float = _number(1.0, "no step is longer than this", low=0.01, high=2)
-    smoothing: float = _number(2.2, "standard deviation of the Gaussian that blurs each step", low=0.1)
-    softening: float = _number(0.6, "standard deviation of the one that blurs the field after it", low=0.1)
+    step_size: float = _number(1.0, "dense: share of a damped Newton step that an iteration takes", low=0.01, high=2)
+    damping: float = _number(0.2, "dense: Levenberg's, added to the curvature, in units of its mean", low=0.01)
+    max_step: float = _number(1.0, "dense: maximum step length", low=0.01, high=2)
+    update_sigma: float = _number(2.2, "dense: standard deviation of the Gaussian that smooths each update", low=0.1)
+    total_sigma: float = _number(0.6, "dense: that of the one that smooths the total field after it", low=0.1)
+    grid: float = _number(16.0, "bspline: spacing of the control points", low=2)
+    bending: float = _number(
+        0.01, "bspline: weight of the bending energy, with the image's shorter side as the unit of length"
+    )
     landmarks: float = _number(0.0, "weight of the landmarks' pull; 1 is about that of the image at an average pixel")
 
 

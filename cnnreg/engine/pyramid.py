@@ -38,7 +38,8 @@ class Level:
         landmarks: Landmarks | None = None,
     ) -> None:
         self.pair, self.config, self.mask, self.landmarks = (fixed, moving), config, mask, landmarks
-        self.size, self.side = fixed.shape[2:], min(fixed.shape[2:])
+        self.size = fixed.shape[2], fixed.shape[3]
+        self.side = min(self.size)
         self.cell = 2 if self.side >= FINE else 1
         self.identity = self.to_cells(fixed.new_zeros(len(fixed), 2, *self.size))
 
@@ -80,8 +81,8 @@ class Level:
         steepness = by_displacement(*self.similarity(fixed)[1:], fixed)[:, 2].mean()
         if self.mask is not None:
             steepness /= self.mask.mean().clamp_min_(0.01)
-        curvature = config.landmarks * steepness.clamp_min_(FLAT / self.size.numel())
-        return Pull(self.landmarks, self.identity, cell=self.cell, curvature=curvature, sigma=config.smoothing)
+        curvature = config.landmarks * steepness.clamp_min_(FLAT / (self.size[0] * self.size[1]))
+        return Pull(self.landmarks, self.identity, cell=self.cell, curvature=curvature, sigma=config.update_sigma)
 
     @cached_property
     def _warper(self) -> Warper:
@@ -116,7 +117,7 @@ def pyramid(
     fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig, landmarks: Landmarks | None
 ) -> list[Level]:
     """Finest first, each level half the one before; a pixel of a mask's level is one if all that it covers are."""
-    layers = _fill(torch.cat([fixed, moving] if mask is None else [fixed, moving, mask], 1))
+    layers = fill(torch.cat([fixed, moving] if mask is None else [fixed, moving, mask], 1))
 
     def level() -> Level:
         seen = None if mask is None else (layers[:, 2:] > 0.99).to(layers)
@@ -124,12 +125,17 @@ def pyramid(
 
     levels = [level()]
     while levels[-1].side >= DECISIVE:
-        layers, landmarks = _fill(F.avg_pool2d(layers, 2)), landmarks and landmarks.halved()
+        layers, landmarks = fill(F.avg_pool2d(layers, 2)), landmarks and landmarks.halved()
         levels.append(level())
     return levels
 
 
-def _fill(x: Tensor) -> Tensor:
+def decisive(levels: Sequence[Level]) -> int:
+    """The coarsest level that shows edges, where starts compete."""
+    return max((n for n, level in enumerate(levels) if level.side >= DECISIVE), default=0)
+
+
+def fill(x: Tensor) -> Tensor:
     """Repeat the last row and column up to whole cells and windows."""
     down, right = (-side % 4 for side in x.shape[2:])
     return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
@@ -138,8 +144,8 @@ def _fill(x: Tensor) -> Tensor:
 def restrict(field: Tensor, levels: Sequence[Level]) -> Tensor:
     """A field on the image's pixels, on the cells of the last of ``levels`` and in its pixels."""
     for _ in levels[1:]:
-        field = F.avg_pool2d(_fill(field), 2) / 2
-    return levels[-1].to_cells(_fill(field))
+        field = F.avg_pool2d(fill(field), 2) / 2
+    return levels[-1].to_cells(fill(field))
 
 
 def prolong(field: Tensor, level: Level, finer: Level) -> Tensor:

@@ -28,6 +28,11 @@ from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.watching import UNWATCHED, Watcher, unwatched
 
+NOTHING = (
+    "the displacement field was left at zero, as held-out blocks of the images gain nothing by any iterations "
+    "(name a --metric to iterate all the same)"
+)
+
 
 @dataclass(frozen=True)
 class OneShot:
@@ -37,7 +42,9 @@ class OneShot:
     start: str  # "network"; or, of the field, "identity" or "coarse" where the network's prediction was not the best
     best_step: int
     history: list[Terms]  # the energy before each iteration; of weights also after the last
-    similarity: str  # as it was used: "auto" has become another
+    similarity: str  # as it was used: "auto" has become another, "none" where nothing is borne out
+    transform: str = ""  # of the field: "dense", "bspline" or "none"
+    evidence: str = ""  # why, where they were chosen for the pair
 
 
 @dataclass(frozen=True)
@@ -101,9 +108,12 @@ def register(
     local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=watcher.step)
     with watch("judge"):
         agreement = agreement_of(pair, config)
-        if one_shot and _by_images(config, landmarks) and not is_real(agreement, one_shot.field, one_shot.similarity):
+        judged = one_shot and one_shot.transform != "none" and _by_images(config, landmarks)
+        if one_shot and judged and not is_real(agreement, one_shot.field, one_shot.similarity):
             local, notes = local | {"adaptation": torch.zeros_like(one_shot.field)}, (*notes, UNREAL)
         verdict = agreement.verdict(list(local.values())[-1][0].numpy()) if agreement else None
+    if one_shot and one_shot.transform == "none":
+        notes += (NOTHING,)
     fields = _total(local, pair, initial)
     with watch("measure"):
         evidence = gather(pair, landmarks)
@@ -247,7 +257,8 @@ def _refine_field(
         {"total": energy, "level": level * shrunk}
         for energy, level in zip(refined.energies[:, 0].tolist(), refined.levels, strict=True)
     ]
-    return OneShot(resize(refined.field.cpu(), size), refined.start[0], steps, history, refined.similarity)
+    chosen = refined.similarity, refined.transform, refined.evidence
+    return OneShot(resize(refined.field.cpu(), size), refined.start[0], steps, history, *chosen)
 
 
 def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:

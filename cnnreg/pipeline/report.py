@@ -116,6 +116,7 @@ def describe(result: Registration, *, command: list[str], files: list[str]) -> d
     if one_shot:
         adaptation |= {
             "similarity": one_shot.similarity,
+            **({"transform": one_shot.transform, "evidence": one_shot.evidence} if one_shot.transform else {}),
             "start": one_shot.start,
             "best_step": one_shot.best_step,
             "history": one_shot.history,
@@ -208,6 +209,8 @@ def how(result: Registration) -> str:
     metric = result.one_shot.similarity
     if target == "weights":
         return f"{steps} iterations on the weights by {metric} (best after {result.one_shot.best_step})"
+    if metric == "none":
+        return "no iterations on the field: the images agree no better than by chance"
     return f"{steps} iterations on the field by {metric} (from {STARTS[result.one_shot.start]})"
 
 

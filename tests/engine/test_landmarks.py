@@ -10,7 +10,9 @@ from torch.testing import assert_close
 
 from cnnreg.config import RefinementConfig
 from cnnreg.engine.landmarks import Landmarks, Pull
-from cnnreg.engine.refinement import Level, Refinement, refine
+from cnnreg.engine.outcome import Refinement
+from cnnreg.engine.pyramid import Level
+from cnnreg.engine.refinement import refine
 from cnnreg.errors import ShapeError
 from cnnreg.geometry.fields import pixel_grid, sample
 from tests.engine.test_refinement import folds, image, known_pair, smooth_field
