@@ -12,7 +12,7 @@ import pytest
 from cnnreg.config import InputConfig, preset
 from cnnreg.errors import OutputError
 from cnnreg.files import publishing
-from cnnreg.interface.registration import Registrar
+from cnnreg.interface.registrar import Registrar
 from cnnreg.learning.modelcards import load_model, save_model
 from cnnreg.learning.training import train
 from cnnreg.pairs.dataset import Pair, PairFiles, load_pair

@@ -50,25 +50,26 @@ def evaluate(
 
     Distances are in pixels of the fixed image (TRE: of the moving image), and in mm where they are known.
     """
-    if physical and not points_fixed:
-        raise UsageError("--physical has no effect without landmarks")
+    files = {"fixed": fixed, "moving": moving, "warped": warped, "field": field}
+    files |= {"seg_fixed": seg_fixed, "seg_moving": seg_moving}
+    files |= {"points_fixed": points_fixed, "points_moving": points_moving}
+    inputs = {name: str(file) for name, file in files.items() if file}
     with progress.display(quiet=as_json) as shown:
         from cnnreg.evaluation.tables import append_csv, flatten
         from cnnreg.files import refuse_inputs
-        from cnnreg.pipeline.scoring import Picks, ScoringRequest
-        from cnnreg.pipeline.scoring import evaluate as run
+        from cnnreg.interface.commands import evaluate as run
 
-        request = ScoringRequest(fixed, moving, warped, field, seg_fixed, seg_moving, points_fixed, points_moving)
         if table:
-            refuse_inputs([table], request.files.values())
+            refuse_inputs([table], [file for file in files.values() if file])
         shown.stage("measure")
         states = run(
-            request,
-            picks=Picks(slice_index, moving_slice, label_threshold),
-            spacing=settings.numbers(spacing, "--spacing"),
+            **files,
+            label_threshold=label_threshold,
             physical=physical,
+            spacing=settings.numbers(spacing, "--spacing"),
+            slice_index=slice_index,
+            moving_slice=moving_slice,
         )
-    inputs = {name: str(path) for name, path in vars(request).items() if path}
     if table:
         append_csv(table, inputs | flatten(states))
     if as_json:

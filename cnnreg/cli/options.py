@@ -18,9 +18,9 @@ from cnnreg.cli.declaring import (
     argument,
     option,
 )
+from cnnreg.interface.setup import INITS
 
 Metric = Literal["auto", "lncc", "ncc", "mse", "mi", "mind", "cc", "mattes", "meansquares", "demons"]
-INITS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
 LARGEST_SEED = 2**63 - 1  # that torch takes
 
 

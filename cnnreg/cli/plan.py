@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnnreg import defaults
 from cnnreg.cli import settings
 from cnnreg.errors import UsageError
+from cnnreg.interface.setup import Choices
 
 if TYPE_CHECKING:
     from cnnreg.pipeline.loading import Request
@@ -65,14 +66,15 @@ def plan(options: Options) -> tuple["Setup", "Request"]:
         UsageError: they contradict each other, or one of them has no effect.
     """
     _check(options)
-    method, transform = settings.initial(options.init)
-    changes = settings.merged(
-        method,
-        settings.similarity(options.similarity),
-        settings.section("adaptation", steps=options.adapt),
-        settings.padding(options.padding),
-        settings.section("alignment", mirror="never" if options.no_mirror else None, features=options.features),
-        settings.section("refinement", landmarks=options.landmark_weight, max_size=options.max_size),
+    choices = Choices(
+        options.adapt,
+        options.init,
+        options.similarity,
+        options.padding,
+        not options.no_mirror,
+        options.max_size,
+        options.landmark_weight,
+        options.features,
     )
     setup = settings.make_setup(
         preset=options.preset,
@@ -81,25 +83,19 @@ def plan(options: Options) -> tuple["Setup", "Request"]:
         device=options.device,
         seed=options.seed,
         threads=options.threads,
-        changes=changes,
+        changes=choices.changes,
         percentiles=settings.numbers(options.percentiles, "--percentiles", rising=True),
     )
-    adaptation = setup.config.adaptation
-    if options.landmark_weight and (not adaptation.steps or adaptation.target == "weights"):
-        raise UsageError("--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper")
-    return setup, _request(options, transform)
+    choices.check(setup)
+    return setup, _request(options, choices.transform)
 
 
 def _check(options: Options) -> None:
-    settings.both_or_neither(options.seg_fixed, options.seg_moving, "--seg-fixed and --seg-moving")
     settings.both_or_neither(options.points_fixed, options.points_moving, "--points-fixed and --points-moving")
     if options.field_type not in {"float32", "float64"}:
         raise UsageError(f"--field-type must be float32 or float64, got {options.field_type!r}")
-    if options.label_threshold is not None and not options.seg_fixed:
-        raise UsageError("--label-threshold has no effect without label maps")
-    if not options.points_fixed and (options.physical or options.landmark_weight):
-        name = "--physical" if options.physical else "--landmark-weight"
-        raise UsageError(f"{name} has no effect without landmarks")
+    if options.landmark_weight and not options.points_fixed:
+        raise UsageError("--landmark-weight has no effect without landmarks")
 
 
 def _request(options: Options, transform: Path | None) -> "Request":

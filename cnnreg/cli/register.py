@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnreg import defaults
-from cnnreg.cli import console, options, progress, settings
+from cnnreg.cli import console, options, progress
 from cnnreg.cli.declaring import FOLDER, MODEL, NUMBER, OUTPUT, PROPERTIES, argument, option
 from cnnreg.cli.plan import Options, plan
 from cnnreg.errors import UsageError
@@ -78,7 +78,7 @@ def register(
     with progress.display(quiet=quiet or as_json) as shown:
         setup, request = plan(wanted)
         from cnnreg.files import REPORT, stem
-        from cnnreg.interface.registration import Registrar
+        from cnnreg.interface.registrar import Registrar
         from cnnreg.pipeline.report import claim_folder
         from cnnreg.watching import Watcher
 
@@ -161,30 +161,26 @@ def adapt(
     if out is None:
         raise UsageError("give the folder of the adapted model with -o")
     with progress.display(quiet=quiet) as shown:
-        setup = settings.make_setup(
-            preset=preset,
-            parameters=parameters,
-            model=model,
-            device=device,
-            seed=seed,
-            threads=threads,
-            changes=settings.section("adaptation", steps=steps),
-        )
-        shown.iterations = total = setup.config.adaptation.steps
-        if total == 0:
-            raise UsageError("the preset has no iterations: give their number with --iterations N")
-        from cnnreg.learning.modelfolder import claim_model_folder
-        from cnnreg.pairs.dataset import PairFiles, read_pairs
-        from cnnreg.pipeline.tuning import adapt_model
+        from cnnreg.interface.commands import adapt as run
         from cnnreg.watching import Watcher
 
-        claim_model_folder(out, overwrite=overwrite, start=model)
-        files = read_pairs(pairs) if pairs else [PairFiles(fixed, moving)]  # type: ignore[arg-type]
-        watcher = Watcher(shown.stage, shown.step)
-        adapted = adapt_model(files, setup, slice_index=slice_index, moving_slice=moving_slice, watcher=watcher)
-        shown.stage("write")
-        adapted.save(out, overwrite=overwrite)
+        adapted = run(
+            pairs or [(fixed, moving)],
+            out,
+            model=model,
+            steps=steps,
+            preset=preset,
+            parameters=parameters,
+            slice_index=slice_index,
+            moving_slice=moving_slice,
+            device=device,
+            threads=threads,
+            seed=seed,
+            overwrite=overwrite,
+            watcher=Watcher(shown.stage, shown.step, lambda steps: setattr(shown, "iterations", steps)),
+        )
     if not quiet:
+        total = adapted.config.adaptation.steps
         before, after = (adapted.history[i]["total"] for i in (0, adapted.best_step))
         console.say(f"cost {before:.5f} -> {after:.5f} (lower is better), best after {adapted.best_step} of {total}")
         console.say(f"wrote {shlex.quote(str(out))}")

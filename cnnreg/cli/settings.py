@@ -1,69 +1,13 @@
-"""From the options of a command to the parameters that they change."""
+"""Options that hold numbers, and those that go together; what they change is said in ``interface/setup.py``."""
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cnnreg.cli import options
-from cnnreg.errors import UsageError, unknown_name
-from cnnreg.synonyms import METRICS
+from cnnreg.errors import UsageError
+from cnnreg.interface.setup import make_setup, section
 
-if TYPE_CHECKING:
-    from cnnreg.pipeline.setup import Setup
+__all__ = ["both_or_neither", "make_setup", "numbers", "section", "two"]
 
 COMMA = 5  # pixels this many times as long as wide, in whole numbers, are taken for a decimal comma
-
-
-def make_setup(
-    *,
-    preset: str | None,
-    parameters: Path | None,
-    model: str,
-    device: str,
-    seed: int,
-    threads: int | None,
-    changes: Mapping[str, Mapping[str, object]] | None = None,
-    percentiles: tuple[float, float] | None = None,
-) -> "Setup":
-    """Resolve parameters: a preset or a file, then what single options change."""
-    from cnnreg.interface import setup
-
-    return setup.make_setup(
-        preset=preset,
-        parameters=parameters,
-        model=model,
-        device=device,
-        seed=seed,
-        threads=threads,
-        changes=changes,
-        percentiles=percentiles,
-    )
-
-
-def initial(init: str | None) -> tuple[dict[str, dict[str, object]], Path | None]:
-    """What ``--init`` changes in the parameters, or the transform file that it names."""
-    if init is None:
-        return {}, None
-    if "." in init or "/" in init or Path(init).is_file():
-        return {}, Path(init)
-    if init not in options.INITS:
-        raise UsageError(f"{unknown_name('value of --init', init, options.INITS)}, or a transform file")
-    return {"alignment": {"init": init}}, None
-
-
-def padding(choice: str | None) -> dict[str, dict[str, object]]:
-    """What ``--padding`` changes in the parameters."""
-    return section("alignment", padding="keep" if choice == "off" else choice)
-
-
-def similarity(name: str | None) -> dict[str, dict[str, object]]:
-    """What ``--metric`` changes in the parameters: of iterations on the field, and of those on the weights."""
-    if name is None:
-        return {}
-    name = METRICS.get(name, name)
-    chosen: dict[str, object] = {"similarity": name}
-    return {"refinement": chosen} | ({} if name == "auto" else {"loss": chosen})
 
 
 def numbers(text: str | None, option: str, *, rising: bool = False) -> tuple[float, float] | None:
@@ -94,17 +38,6 @@ def two(
     """Of the fixed and of the moving image, which is the same unless it is given."""
     fixed = numbers(text, option, rising=rising)
     return fixed, numbers(moving, option.replace("--", "--moving-"), rising=rising) or fixed
-
-
-def section(name: str, **values: object) -> dict[str, dict[str, object]]:
-    """What options that were given change in a section of the parameters."""
-    return {name: {key: value for key, value in values.items() if value is not None}}
-
-
-def merged(*changes: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    """Changes of the parameters together, by section."""
-    sections = {name for change in changes for name in change}
-    return {name: {k: v for change in changes for k, v in change.get(name, {}).items()} for name in sections}
 
 
 def both_or_neither(one: object, other: object, names: str) -> None:

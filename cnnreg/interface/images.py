@@ -8,11 +8,14 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from cnnreg.errors import ImageError
+from cnnreg.errors import ImageError, UsageError
 from cnnreg.images.formats import FORMATS
 from cnnreg.images.image import Grid, Image, from_sitk, to_sitk
+from cnnreg.pairs.dataset import PointSource
 
 AnyImage: TypeAlias = str | Path | NDArray[Any] | torch.Tensor | sitk.Image
+
+PointTable: TypeAlias = str | Path | NDArray[Any]  # a file, or (N, 2), (x, y) in pixels
 
 
 def take(image: AnyImage, *, grid: Grid | None = None, spacing: tuple[float, float] | None = None) -> Path | Image:
@@ -64,6 +67,20 @@ def take_labels(source: AnyImage | None) -> Path | NDArray[Any] | None:
         return None
     taken = take(source)
     return taken if isinstance(taken, Path) else taken.pixels.reshape(taken.grid.size)
+
+
+def take_points(points: PointTable) -> PointSource:
+    """(x, y) outside, row and column inside.
+
+    Raises:
+        UsageError: an array is of another shape.
+    """
+    if isinstance(points, (str, Path)):
+        return Path(points)
+    array = np.asarray(points, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise UsageError(f"points must be (N, 2), x and y, got an array of shape {array.shape}")
+    return array[:, ::-1].copy()
 
 
 def _channels_last(tensor: torch.Tensor) -> NDArray[Any]:

@@ -1,14 +1,78 @@
-"""From what a caller says, one option at a time, to the parameters of a run."""
+"""From what a caller says, one option at a time, to the parameters of a run; the command line's way, too.
+
+Nothing heavy is imported before something is resolved.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cnnreg.config import preset as named_preset
-from cnnreg.config import read_parameters
-from cnnreg.errors import UsageError
-from cnnreg.pipeline.setup import Setup
+from cnnreg.errors import UsageError, unknown_name
+from cnnreg.synonyms import METRICS
+
+if TYPE_CHECKING:
+    from cnnreg.pipeline.setup import Setup
 
 Changes = dict[str, dict[str, object]]  # section of the parameters -> key -> value
+INITS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a caller chooses of the method; None: as the preset or the parameter file has it."""
+
+    adapt: int | None = None
+    init: str | Path | None = None
+    similarity: str | None = None
+    padding: str | None = None
+    mirror: bool = True
+    max_size: int | None = None
+    landmark_weight: float | None = None
+    features: str | None = None
+
+    @property
+    def transform(self) -> Path | None:
+        """The transform file that ``init`` names."""
+        text = str(self.init or "")
+        return Path(text) if "." in text or "/" in text or (text and Path(text).is_file()) else None
+
+    @property
+    def changes(self) -> Changes:
+        """Of the parameters, by section.
+
+        Raises:
+            UsageError: ``init`` is no name of a search, nor of a file.
+        """
+        init = None if self.init is None or self.transform else str(self.init)
+        if init and init not in INITS:
+            raise UsageError(f"{unknown_name('value of --init', init, INITS)}, or a transform file")
+        padding = "keep" if self.padding == "off" else self.padding
+        metric = METRICS.get(self.similarity or "", self.similarity)
+        return {
+            **section(
+                "alignment",
+                init=init,
+                padding=padding,
+                mirror=None if self.mirror else "never",
+                features=self.features,
+            ),
+            **section("adaptation", steps=self.adapt),
+            **section("refinement", similarity=metric, max_size=self.max_size, landmarks=self.landmark_weight),
+            **section("loss", similarity=None if metric == "auto" else metric),  # of iterations on the weights
+        }
+
+    def check(self, setup: "Setup") -> None:
+        """Refuse what has no effect.
+
+        Raises:
+            UsageError: landmarks are to pull a field that does not move.
+        """
+        adaptation = setup.config.adaptation
+        if self.landmark_weight and (not adaptation.steps or adaptation.target == "weights"):
+            raise UsageError(
+                "--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper"
+            )
 
 
 def make_setup(
@@ -21,8 +85,12 @@ def make_setup(
     threads: int | None,
     changes: Mapping[str, Mapping[str, object]] | None = None,
     percentiles: tuple[float, float] | None = None,
-) -> Setup:
+) -> "Setup":
     """Resolve parameters: a preset or a file, then what single options change."""
+    from cnnreg.config import preset as named_preset
+    from cnnreg.config import read_parameters
+    from cnnreg.pipeline.setup import Setup
+
     if preset and parameters:
         raise UsageError('--preset and --parameters exclude each other; a file can begin with base = "PRESET"')
     config, sections = read_parameters(parameters) if parameters else (named_preset(preset or "default"), set())
@@ -32,30 +100,6 @@ def make_setup(
     return Setup(config, model, device, seed, threads, frozenset(sections), percentiles)
 
 
-def initial(init: str | Path | None) -> tuple[Changes, Path | None]:
-    """What the initial transform changes in the parameters, or the transform file that it names."""
-    if init is None:
-        return {}, None
-    text = str(init)
-    if "." in text or "/" in text or Path(text).is_file():
-        return {}, Path(text)
-    return {"alignment": {"init": text}}, None
-
-
-def similarity(name: str | None) -> Changes:
-    """What the similarity metric changes in the parameters: of steps on the field, and of those on the weights."""
-    if name is None:
-        return {}
-    chosen: dict[str, object] = {"similarity": name}
-    return {"refinement": chosen} | ({} if name == "auto" else {"loss": chosen})
-
-
 def section(name: str, **values: object) -> Changes:
     """What options that were given change in a section of the parameters."""
     return {name: {key: value for key, value in values.items() if value is not None}}
-
-
-def merged(*changes: Changes) -> Changes:
-    """Changes of the parameters together, by section."""
-    sections = {name for change in changes for name in change}
-    return {name: {k: v for change in changes for k, v in change.get(name, {}).items()} for name in sections}

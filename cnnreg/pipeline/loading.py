@@ -56,6 +56,14 @@ class Request:
     spacings: tuple[Spacing | None, Spacing | None] = (None, None)  # where the files do not say
     windows: tuple[Window | None, Window | None] = (None, None)  # instead of the configuration's percentiles
 
+    def __post_init__(self) -> None:
+        if (self.segs[0] is None) != (self.segs[1] is None):
+            raise UsageError("--seg-fixed and --seg-moving go together: give both or neither")
+        if self.label_threshold is not None and self.segs[0] is None:
+            raise UsageError("--label-threshold has no effect without label maps")
+        if self.physical and not self.points:
+            raise UsageError("--physical has no effect without landmarks")
+
     @property
     def slices(self) -> tuple[int | None, int | None]:
         """Of the fixed and of the moving image."""

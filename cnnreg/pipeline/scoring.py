@@ -1,4 +1,4 @@
-"""``cnnreg evaluate``: whatever files there are, measured."""
+"""``cnnreg evaluate``: whatever files there are, or images in memory, measured."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,13 +13,9 @@ from cnnreg.config import InputConfig
 from cnnreg.errors import FileNotice, ImageError, UsageError
 from cnnreg.evaluation.measure import Evidence, Measures, alikeness, known, measure
 from cnnreg.images.image import Grid, Image, luminance, read_field
-from cnnreg.pairs.dataset import (
-    make_pair,
-    read_intensities,
-    read_landmarks,
-)
+from cnnreg.pairs.dataset import PointSource, Source, make_pair, read_intensities, read_landmarks
 from cnnreg.pairs.intensities import normalise
-from cnnreg.pairs.labelmaps import Labels, read_label_map, read_labels
+from cnnreg.pairs.labelmaps import Labels, LabelSource, read_label_map, read_labels
 from cnnreg.pairs.pointfiles import Points
 from cnnreg.pairs.pointunits import check_inside
 
@@ -28,21 +24,31 @@ _SLICED = {"fixed", "moving", "warped", "seg_fixed", "seg_moving"}  # what --sli
 
 @dataclass(frozen=True)
 class ScoringRequest:
-    """The files given to ``cnnreg evaluate``."""
+    """What is given to ``cnnreg evaluate``: files, or what they hold."""
 
-    fixed: Path | None = None
-    moving: Path | None = None
-    warped: Path | None = None
-    field: Path | None = None
-    seg_fixed: Path | None = None
-    seg_moving: Path | None = None
-    points_fixed: Path | None = None
-    points_moving: Path | None = None
+    fixed: Source | None = None
+    moving: Source | None = None
+    warped: Source | None = None
+    field: Path | tuple[Tensor, Grid] | None = None  # (1, 2, H, W) in pixels of its grid
+    seg_fixed: LabelSource | None = None
+    seg_moving: LabelSource | None = None
+    points_fixed: PointSource | None = None
+    points_moving: PointSource | None = None
+
+    @property
+    def given(self) -> set[str]:
+        """Names of what there is."""
+        return {name for name, source in vars(self).items() if source is not None}
 
     @property
     def files(self) -> dict[str, Path]:
-        """Those that were given."""
+        """What is on disk."""
         return {name: file for name, file in vars(self).items() if isinstance(file, Path)}
+
+    def name(self, which: str) -> str:
+        """As errors call it."""
+        source = getattr(self, which)
+        return str(source) if isinstance(source, Path) else which
 
 
 @dataclass(frozen=True)
@@ -77,26 +83,26 @@ def evaluate(
         UsageError: nothing can be measured, or a file given has no effect.
     """
     _check(request)
-    if picks.slice_index is not None and not _SLICED & set(request.files):
+    if picks.slice_index is not None and not _SLICED & request.given:
         raise UsageError("--slice has no effect without images or label maps")
-    if picks.moving_slice is not None and not {"moving", "seg_moving"} & set(request.files):
+    if picks.moving_slice is not None and not {"moving", "seg_moving"} & request.given:
         raise UsageError("--moving-slice has no effect without a moving image or label map")
-    if picks.threshold is not None and not request.seg_fixed:
+    if picks.threshold is not None and "seg_fixed" not in request.given:
         raise UsageError("--label-threshold has no effect without label maps")
     field, grid = _field(request.field)
     images = {
-        name: read_intensities(path, slice_index=picks.of(name), spacing=spacing, with_missing=True)
+        name: read_intensities(source, name=name, slice_index=picks.of(name), spacing=spacing, with_missing=True)
         for name in ("fixed", "moving", "warped")
-        if (path := getattr(request, name))
+        if (source := getattr(request, name)) is not None
     }
     for name, image in images.items():
         if image.missing is not None:
-            told = f"{getattr(request, name)}: {image.missing.sum()} pixels are NaN and do not count"
+            told = f"{request.name(name)}: {image.missing.sum()} pixels are NaN and do not count"
             warnings.warn(told, FileNotice, stacklevel=2)
     fixed, moving = images.get("fixed"), images.get("moving")
     if fixed and grid and fixed.grid.size != grid.size:
         raise ImageError(
-            f"the field {request.field} is on {_size(grid)} pixels, the fixed image on {_size(fixed.grid)}"
+            f"the field {request.name('field')} is on {_size(grid)} pixels, the fixed image on {_size(fixed.grid)}"
         )
     grid = fixed.grid if fixed else grid
     evidence = _evidence(request, fixed, moving, grid, picks, physical)
@@ -110,7 +116,7 @@ def evaluate(
 
 
 def _check(request: ScoringRequest) -> None:
-    given = {name for name, path in vars(request).items() if path}
+    given = request.given
     for one, other in (("seg_fixed", "seg_moving"), ("points_fixed", "points_moving")):
         if len(given & {one, other}) == 1:
             raise UsageError(
@@ -128,10 +134,12 @@ def _check(request: ScoringRequest) -> None:
         raise UsageError(f"--{lone} has no effect without the other image: give --fixed and --moving, or leave it out")
 
 
-def _field(path: Path | None) -> tuple[Tensor | None, Grid | None]:
-    if path is None:
+def _field(source: Path | tuple[Tensor, Grid] | None) -> tuple[Tensor | None, Grid | None]:
+    if source is None:
         return None, None
-    field, grid = read_field(path)
+    if isinstance(source, tuple):
+        return source
+    field, grid = read_field(source)
     return torch.from_numpy(field)[None], grid
 
 
@@ -145,11 +153,11 @@ def _evidence(
 ) -> Evidence:
     inputs: tuple[Tensor | None, Tensor | None] = (None, None)
     if fixed and moving:
-        pair = make_pair(fixed, moving, InputConfig(), names=(str(request.fixed), str(request.moving)))
+        pair = make_pair(fixed, moving, InputConfig(), names=(request.name("fixed"), request.name("moving")))
         inputs = (pair.fixed_input, pair.moving_own)
     segs, grids = _label_maps(request, grid, moving.grid if moving else None, picks)
     points: tuple[Points | None, Points | None] = (None, None)
-    if request.points_fixed and request.points_moving:
+    if request.points_fixed is not None and request.points_moving is not None:
         if physical and not grid:
             raise UsageError("--physical needs to know where pixels lie: give --field, or --fixed and --moving")
         both = (grid, moving.grid if moving else grid) if physical and grid else None
@@ -164,25 +172,28 @@ def _label_maps(
     request: ScoringRequest, grid: Grid | None, moving_grid: Grid | None, picks: Picks
 ) -> tuple[tuple[Labels | None, Labels | None], tuple[Grid | None, Grid | None]]:
     """Both label maps, and the grids of the fixed and moving side; maps without an image lie on their own grids."""
-    if not request.seg_fixed or not request.seg_moving:
+    if request.seg_fixed is None or request.seg_moving is None:
         return (None, None), (grid, moving_grid)
 
-    def read(path: Path, image_grid: Grid | None, index: int | None) -> tuple[Labels, Grid]:
-        if image_grid:
-            return read_labels(path, image_grid, slice_index=index, threshold=picks.threshold), image_grid
-        return read_label_map(path, slice_index=index, threshold=picks.threshold)
+    def read(source: LabelSource, grid: Grid | None, index: int | None) -> tuple[Labels, Grid]:
+        if isinstance(source, Path) and grid is None:
+            return read_label_map(source, slice_index=index, threshold=picks.threshold)
+        grid = Grid(source.shape[:2]) if grid is None and not isinstance(source, Path) else grid
+        assert grid is not None
+        return read_labels(source, grid, slice_index=index, threshold=picks.threshold), grid
 
     seg_fixed, on_fixed = read(request.seg_fixed, grid, picks.of("seg_fixed"))
     seg_moving, on_moving = read(request.seg_moving, moving_grid, picks.of("seg_moving"))
     if not seg_fixed.any() and not seg_moving.any():
-        told = f"{request.seg_fixed} and {request.seg_moving} are both empty (0 everywhere): no overlap to measure"
+        names = f"{request.name('seg_fixed')} and {request.name('seg_moving')}"
+        told = f"{names} are both empty (0 everywhere): no overlap to measure"
         warnings.warn(told, FileNotice, stacklevel=2)
     if on_fixed.size == on_moving.size:  # a map that does not say where it lies, lies where the other one lies
         if on_moving.plain and moving_grid is None:
             on_moving = on_fixed
         elif on_fixed.plain and grid is None:
             on_fixed = on_moving
-    elif on_fixed.plain and on_moving.plain and not request.field:
+    elif on_fixed.plain and on_moving.plain and request.field is None:
         sizes = f"{_size(on_fixed)} and {_size(on_moving)}"
         raise ImageError(f"the label maps are of different sizes, {sizes}; they must be alike")
     return (seg_fixed, seg_moving), (on_fixed, on_moving)
@@ -193,7 +204,8 @@ def _warped_alikeness(request: ScoringRequest, images: dict[str, Image]) -> Meas
     fixed, warped = images["fixed"], images["warped"]
     if fixed.grid.size != warped.grid.size:
         raise ImageError(
-            f"{request.warped} is {_size(warped.grid)} pixels, the fixed image {_size(fixed.grid)}; they must be alike"
+            f"{request.name('warped')} is {_size(warped.grid)} pixels, "
+            f"the fixed image {_size(fixed.grid)}; they must be alike"
         )
     values: Any = luminance(warped.pixels).astype("float32")
     if "moving" in images:
@@ -201,8 +213,8 @@ def _warped_alikeness(request: ScoringRequest, images: dict[str, Image]) -> Meas
         low, high = float(reference.min()), float(reference.max())
         scaled = ((values - low) / ((high - low) or 1)).clip(0, 1)
     else:
-        scaled = normalise(values, InputConfig(), name=str(request.warped))
-    target = normalise(fixed.pixels, InputConfig(), name=str(request.fixed))
+        scaled = normalise(values, InputConfig(), name=request.name("warped"))
+    target = normalise(fixed.pixels, InputConfig(), name=request.name("fixed"))
     missing = [image.missing for image in (fixed, warped) if image.missing is not None]
     seen = ~torch.from_numpy(np.any(missing, axis=0))[None, None] if missing else None
     return alikeness(torch.from_numpy(target)[None, None], torch.from_numpy(scaled)[None, None], seen)

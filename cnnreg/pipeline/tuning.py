@@ -1,5 +1,6 @@
 """``cnnreg adapt``: one-shot adaptation whose tuned weights are kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,6 @@ from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.learning.modelcards import Card, Model, save_model
 from cnnreg.learning.network import RegistrationNetwork
-from cnnreg.pairs.dataset import PairFiles
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, load, working_inputs
 from cnnreg.watching import UNWATCHED, Watcher
@@ -51,22 +51,14 @@ class AdaptedModel:
         )
 
 
-def adapt_model(
-    pairs: list[PairFiles],
-    setup: Setup,
-    *,
-    slice_index: int | None = None,
-    moving_slice: int | None = None,
-    watcher: Watcher = UNWATCHED,
-) -> AdaptedModel:
+def adapt_model(requests: Sequence[Request], setup: Setup, *, watcher: Watcher = UNWATCHED) -> AdaptedModel:
     """Fine-tune a model on one or several pairs and keep the tuned weights."""
     device = resolve_device(setup.device)
     prepare_cpu(setup.threads)
     watch = Stopwatch(watcher.stage)
     with watch("model"):
         model, config = load(setup)
-    requests = [Request(p.fixed, p.moving, slice_index=slice_index, moving_slice=moving_slice) for p in pairs]
     inputs = [working_inputs(load_aligned(request, config, watch)[0], config, device) for request in requests]
     with watch("adapt"):
         result = adapt(model.network.to(device), inputs, config=config, on_step=watcher.step)
-    return AdaptedModel(result.network, model, config, result.history, result.best_step, len(pairs), setup.seed)
+    return AdaptedModel(result.network, model, config, result.history, result.best_step, len(requests), setup.seed)

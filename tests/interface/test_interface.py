@@ -183,3 +183,73 @@ def test_the_plainest_call_iterates_as_the_command_line_does(cli, pair_files, tm
         found = cnnreg.register(*pair_files, **keywords, threads=1, init="none")
         assert found.result.setup.config.adaptation.steps == steps
         assert ("adaptation" in found.measures) is (steps > 0)
+
+
+def test_evaluate_takes_what_is_in_memory(arrays, registered, tmp_path):
+    """And measures it as it does the files."""
+    paths = {name: tmp_path / f"{name}.png" for name in ("fixed", "moving")}
+    for path, array in zip(paths.values(), arrays, strict=True):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+    registered.field.save(tmp_path / "field.mha")
+    points = np.array([[20.0, 10.0], [30.0, 25.0]])
+    fixed, moving = arrays
+    in_memory = cnnreg.evaluate(
+        fixed=fixed, moving=moving, field=registered.field, seg_fixed=fixed > 100, seg_moving=moving > 100,
+        points_fixed=points, points_moving=registered.apply_points(points),
+    )  # fmt: skip
+    on_disk = cnnreg.evaluate(**paths, field=tmp_path / "field.mha")
+    assert in_memory["before"]["ncc"] == on_disk["before"]["ncc"]
+    assert in_memory["after"]["ncc"] == pytest.approx(on_disk["after"]["ncc"], abs=1e-5)
+    assert in_memory["after"]["landmarks"]["tre_px"] == pytest.approx(0, abs=1e-3)
+    assert in_memory["after"]["overlap"]["dsc"] > in_memory["before"]["overlap"]["dsc"]
+    assert cnnreg.evaluate(fixed=fixed, warped=registered.warped)["after"]["ncc"] > on_disk["before"]["ncc"]
+
+
+def test_adapt_keeps_a_model_of_arrays(arrays, tiny_model, tmp_path):
+    adapted = cnnreg.adapt([arrays], tmp_path / "model", model=str(tiny_model), steps=2, threads=1)
+    assert adapted.pairs == 1
+    assert cnnreg.register(*arrays, model=str(tmp_path / "model"), adapt=0, threads=1).measures["prediction"]
+
+
+def test_options_of_the_command_are_options_here(arrays, cli, tmp_path):
+    """Each changes the parameters, or the pair, as the command line's does."""
+    fixed, moving = arrays
+    registrar = cnnreg.Registrar(
+        **ONE, padding="off", mirror=False, max_size=64, percentiles=(2, 98), landmark_weight=0.5, similarity="cc"
+    )
+    points = np.array([[20.0, 10.0], [30.0, 25.0]])
+    paths = [tmp_path / "f.png", tmp_path / "m.png"]
+    for path, array in zip(paths, arrays, strict=True):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+    np.savetxt(tmp_path / "p.csv", points, delimiter=",", header="x,y", comments="")
+    command = ["register", *paths, "-o", tmp_path / "r", "--model", "none", "--adapt", 5, "--threads", 1]
+    command += ["--padding", "off", "--no-mirror", "--max-size", 64, "--percentiles", "2,98", "--landmark-weight", 0.5]
+    command += ["--metric", "cc", "--window", "10,200", "--points-fixed", tmp_path / "p.csv"]
+    assert cli(*command, "--points-moving", tmp_path / "p.csv").code == 0
+    result = registrar.register(fixed, moving, window=(10, 200), points=(points, points))
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert result.result.setup.config.as_dict() == report["parameters"]
+    assert np.allclose(field_on_disk(tmp_path / "r" / "field.mha")[0], result.field_yx, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"label_threshold": 3}, "no effect without label maps"),
+        ({"physical": True}, "no effect without landmarks"),
+        ({"landmark_weight": 1}, "no effect without points"),
+        ({"seg_fixed": np.ones((40, 56), int)}, "go together"),
+        ({"init": "rigdi"}, "did you mean 'rigid'"),
+        ({"percentiles": (98, 2)}, "percentiles"),
+    ],
+)
+def test_what_has_no_effect_is_refused(arrays, options, sentence):
+    with pytest.raises(CnnregError, match=sentence):
+        cnnreg.register(*arrays, **ONE, **options)
+
+
+def test_slices_of_a_stack(arrays, tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack(arrays)), str(tmp_path / "stack.mha"))
+    stack = tmp_path / "stack.mha"
+    found = cnnreg.register(stack, stack, slice_index=0, moving_slice=1, **ONE)
+    assert np.array_equal(found.result.pair.moving.pixels, arrays[1])
