@@ -273,13 +273,3 @@ def read_field(path: Path) -> tuple[NDArray[np.float32], Grid]:
         raise ImageError(f"{path} holds NaN or infinite displacements")
     field = np.einsum("ij,hwj->ihw", np.linalg.inv(image.grid.matrix), image.pixels)[::-1]
     return np.ascontiguousarray(field, dtype=np.float32), image.grid
-
-
-def luminance(pixels: NDArray[Any]) -> NDArray[Any]:
-    """One value a pixel: grey as it is, colour by ITU-R BT.601, alpha ignored, other channels averaged."""
-    if pixels.ndim == 2:
-        return pixels
-    channels = pixels.shape[2]
-    if channels in {3, 4}:
-        return pixels[..., :3] @ np.array([0.299, 0.587, 0.114])
-    return pixels[..., 0] if channels <= 2 else pixels.mean(axis=2)

@@ -13,7 +13,8 @@ from cnnreg.learning.modelfolder import claim_model_folder
 from cnnreg.learning.training import Progress
 from cnnreg.pairs.dataset import read_pairs
 from cnnreg.pipeline import pretraining, scoring
-from cnnreg.pipeline.loading import Request, Spacing
+from cnnreg.pipeline.loading import Request
+from cnnreg.pipeline.reading import Spacing
 from cnnreg.pipeline.tuning import AdaptedModel, adapt_model
 from cnnreg.watching import UNWATCHED, Watcher, unwatched
 

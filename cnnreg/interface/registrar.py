@@ -9,7 +9,8 @@ from cnnreg.interface.registration import Registration
 from cnnreg.interface.setup import Choices, make_setup
 from cnnreg.pairs.intensities import Window
 from cnnreg.pipeline import registration as pipeline
-from cnnreg.pipeline.loading import Request, Spacing
+from cnnreg.pipeline.loading import Request
+from cnnreg.pipeline.reading import Spacing
 from cnnreg.pipeline.setup import Setup, load
 from cnnreg.watching import UNWATCHED, Watcher
 

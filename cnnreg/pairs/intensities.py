@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError
 from cnnreg.geometry import fields
-from cnnreg.images.image import luminance
 
 Window = tuple[float, float]  # the intensities that become 0 and 1
 
@@ -43,3 +42,13 @@ def rescale(pixels: NDArray[Any], window: Window) -> NDArray[np.float32]:
         values /= window[1] - window[0]
         result[rows] = np.clip(values, 0, 1, out=values)
     return result
+
+
+def luminance(pixels: NDArray[Any]) -> NDArray[Any]:
+    """One value a pixel: grey as it is, colour by ITU-R BT.601, alpha ignored, other channels averaged."""
+    if pixels.ndim == 2:
+        return pixels
+    channels = pixels.shape[2]
+    if channels in {3, 4}:
+        return pixels[..., :3] @ np.array([0.299, 0.587, 0.114])
+    return pixels[..., 0] if channels <= 2 else pixels.mean(axis=2)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnreg.errors import ImageError
-from cnnreg.images.image import Grid, Image, luminance, read_image
+from cnnreg.images.image import Grid, Image, read_image
+from cnnreg.pairs.intensities import luminance
 
 Labels = NDArray[np.int64]  # (H, W); np.uint64 where labels are beyond int64
 LabelSource = Path | NDArray[Any]  # a label map or a mask, (H, W), on disk or in memory

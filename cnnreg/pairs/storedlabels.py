@@ -7,7 +7,8 @@ import numpy as np
 
 from cnnreg.errors import OutputError
 from cnnreg.files import replacing
-from cnnreg.images.image import Image, luminance, read_image, write_image
+from cnnreg.images.image import Image, read_image, write_image
+from cnnreg.pairs.intensities import luminance
 from cnnreg.pairs.labelmaps import has_white_ground, palette_indices
 
 PALETTES = (".png", ".tif", ".tiff", ".bmp")  # formats that can hold one

@@ -4,11 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from cnnreg.config import Config
 from cnnreg.engine.initial import Initial, find_initial, given_alignment
 from cnnreg.errors import ImageError, UsageError
@@ -17,23 +12,13 @@ from cnnreg.geometry.exchange import import_field, kind_of
 from cnnreg.geometry.resampling import regrid
 from cnnreg.geometry.transformfile import is_affine, read_affine
 from cnnreg.images.image import Image
-from cnnreg.images.padding import content
 from cnnreg.learning.features.describing import load_features
-from cnnreg.pairs.dataset import (
-    Pair,
-    PointSource,
-    Source,
-    make_pair,
-    read_intensities,
-    with_labels,
-)
-from cnnreg.pairs.intensities import Window, intensity_window, rescale
-from cnnreg.pairs.labelmaps import LabelSource, read_labels
+from cnnreg.pairs.dataset import Pair, PointSource, Source, make_pair, with_labels
+from cnnreg.pairs.intensities import Window
+from cnnreg.pairs.labelmaps import LabelSource
+from cnnreg.pipeline.reading import Given, Side, Spacing, read_side
 from cnnreg.pipeline.setup import Stopwatch
 from cnnreg.watching import unwatched
-
-Spacing = tuple[float, float]  # (x, y) in mm
-Regions = tuple[NDArray[np.bool_] | None, ...]  # where the fixed and the moving image count; None: everywhere
 
 
 @dataclass(frozen=True)
@@ -70,6 +55,14 @@ class Request:
         return self.slice_index, self.slice_index if self.moving_slice is None else self.moving_slice
 
     @property
+    def given(self) -> tuple[Given, Given]:
+        """What is said of either image."""
+        a, b = zip(
+            (self.fixed, self.moving), self.names, self.masks, self.slices, self.spacings, self.windows, strict=True
+        )
+        return Given(*a), Given(*b)
+
+    @property
     def paths(self) -> list[Path]:
         """All that is read from files."""
         sources = (self.fixed, self.moving, *self.segs, *self.masks, *(self.points or ()), self.transform)
@@ -92,101 +85,59 @@ def load_aligned(
 
     ``on_read`` is shown the images before any long work.
     """
-    names = request.names
     with watch("read"):
-        fixed, moving = _read(request)
-        windows = (
-            request.windows[0] or intensity_window(fixed.pixels, config.input, name=names[0]),
-            request.windows[1] or intensity_window(moving.pixels, config.input, name=names[1]),
-        )
-        inputs = rescale(fixed.pixels, windows[0]), rescale(moving.pixels, windows[1])
-        masks: Regions = (_mask(request, 0, fixed), _mask(request, 1, moving))
-        regions: Regions = masks
-        if config.alignment.padding == "auto":  # a mask by hand knows better
-            regions = tuple(content(x) if mask is None else mask for x, mask in zip(inputs, masks, strict=True))
-        regions, masks = _known(regions, (fixed, moving)), _known(masks, (fixed, moving))
-    on_read(fixed, moving)
-
-    def aligned(regions: Regions) -> tuple[Pair, Initial]:
-        with watch("align"):
-            initial = _initial(request, config, (fixed, moving), inputs, regions)
-        with watch("read"):
-            return make_pair(
-                fixed, moving, config.input, initial=initial.map, regions=regions, inputs=inputs, names=names
-            ), initial
-
+        fixed, moving = (read_side(given, config) for given in request.given)
+        _check_spacings(request, fixed.image, moving.image)
+    on_read(fixed.image, moving.image)
     try:
-        pair, initial = aligned(regions)
+        pair, initial = _align(request, config, (fixed, moving), watch)
     except ImageError:
-        if all(region is mask for region, mask in zip(regions, masks, strict=True)):
+        if not (fixed.padding or moving.padding):
             raise
-        regions = masks  # what was found by itself does not keep images apart that overlap
-        pair, initial = aligned(regions)
-    a, b = (
-        0.0 if region is None or mask is not None else 1 - float(region.mean())
-        for region, mask in zip(regions, masks, strict=True)
-    )
-    pair = replace(pair, windows=windows, padding=(a, b))
+        fixed, moving = fixed.whole(), moving.whole()  # what was found by itself does not keep images apart
+        pair, initial = _align(request, config, (fixed, moving), watch)
     return with_labels(pair, request.segs, slices=request.slices, threshold=request.label_threshold), initial
 
 
-def _read(request: Request) -> list[Image]:
-    images = [
-        read_intensities(source, name=name, slice_index=index, spacing=spacing, with_missing=True)
-        for source, name, index, spacing in zip(
-            (request.fixed, request.moving), request.names, request.slices, request.spacings, strict=True
+def _align(request: Request, config: Config, sides: tuple[Side, Side], watch: Stopwatch) -> tuple[Pair, Initial]:
+    """The initial alignment, and the pair on one grid by it."""
+    fixed, moving = sides
+    with watch("align"):
+        initial = _initial(request, config, fixed, moving)
+    with watch("read"):
+        pair = make_pair(
+            fixed.image,
+            moving.image,
+            config.input,
+            initial=initial.map,
+            regions=(fixed.region, moving.region),
+            inputs=(fixed.values, moving.values),
+            names=request.names,
         )
-    ]
+    return replace(pair, windows=(fixed.window, moving.window), padding=(fixed.padding, moving.padding)), initial
+
+
+def _check_spacings(request: Request, *images: Image) -> None:
     asked = [(image.grid.spacing, spacing) for image, spacing in zip(images, request.spacings, strict=True) if spacing]
     if asked and all(own != spacing for own, spacing in asked):
         raise UsageError(
             f"--spacing is for images whose files do not say it; {' and '.join(request.names)} say "
             + " and ".join("{:g} x {:g}".format(*own) for own, _ in asked)
         )
-    return images
 
 
-def _known(regions: Regions, images: tuple[Image, Image]) -> Regions:
-    """Without the pixels that are NaN."""
-    both = zip(regions, (image.missing for image in images), strict=True)
-    return tuple(
-        region if missing is None else ~missing if region is None else region & ~missing for region, missing in both
-    )
-
-
-def _mask(request: Request, which: int, image: Image) -> NDArray[np.bool_] | None:
-    source = request.masks[which]
-    if source is None:
-        return None
-    region = read_labels(source, image.grid, slice_index=request.slices[which], mask=True) != 0
-    if not region.any():
-        raise ImageError(f"the mask {source if isinstance(source, Path) else 'of ' + request.names[which]} is empty")
-    return region
-
-
-def _initial(
-    request: Request,
-    config: Config,
-    images: tuple[Image, Image],
-    inputs: tuple[NDArray[np.float32], NDArray[np.float32]],
-    regions: Regions,
-) -> Initial:
+def _initial(request: Request, config: Config, fixed: Side, moving: Side) -> Initial:
     """From the file that the user gives, or as the configuration says."""
-    fixed, moving = (image.grid for image in images)
-    given, file = given_alignment(fixed, moving), request.transform
+    grids, file = (fixed.image.grid, moving.image.grid), request.transform
+    given = given_alignment(*grids)
     if file is None:
-        seen = [_seen(*parts) for parts in zip(inputs, regions, strict=True)]
-        spacings = fixed.spacing[::-1], moving.spacing[::-1]
+        spacings = grids[0].spacing[::-1], grids[1].spacing[::-1]
         method, mirror = config.alignment.init, config.alignment.mirror == "auto"
         features = None if config.alignment.features == "none" else load_features(config.alignment.features)
-        return find_initial(seen[0], seen[1], given, method=method, spacings=spacings, mirror=mirror, features=features)
+        return find_initial(
+            fixed.seen, moving.seen, given, method=method, spacings=spacings, mirror=mirror, features=features
+        )
     if is_affine(file) or not file.is_file():
-        return Initial(read_affine(file, fixed, moving), given, f"from {file.name}")
-    field, own = import_field(file, kind=kind_of(file), grid=fixed, moving=moving)
-    return Initial(given, given, f"from the field {file.name}", Displacement(regrid(field, own, fixed)))
-
-
-def _seen(pixels: NDArray[np.float32], region: NDArray[np.bool_] | None) -> Tensor:
-    """Intensities in [0, 1] and where they count, (1, 2, H, W)."""
-    counts = np.ones_like(pixels) if region is None else region.astype(np.float32)
-    return torch.from_numpy(np.stack([pixels, counts]))[None]
+        return Initial(read_affine(file, *grids), given, f"from {file.name}")
+    field, own = import_field(file, kind=kind_of(file), grid=grids[0], moving=grids[1])
+    return Initial(given, given, f"from the field {file.name}", Displacement(regrid(field, own, grids[0])))

@@ -12,9 +12,9 @@ from torch import Tensor
 from cnnreg.config import InputConfig
 from cnnreg.errors import FileNotice, ImageError, UsageError
 from cnnreg.evaluation.measure import Evidence, Measures, alikeness, known, measure
-from cnnreg.images.image import Grid, Image, luminance, read_field
+from cnnreg.images.image import Grid, Image, read_field
 from cnnreg.pairs.dataset import PointSource, Source, make_pair, read_intensities, read_landmarks
-from cnnreg.pairs.intensities import normalise
+from cnnreg.pairs.intensities import luminance, normalise
 from cnnreg.pairs.labelmaps import Labels, LabelSource, read_label_map, read_labels
 from cnnreg.pairs.pointfiles import Points
 from cnnreg.pairs.pointunits import check_inside

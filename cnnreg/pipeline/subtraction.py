@@ -18,8 +18,9 @@ from cnnreg.evaluation.picture import draw_subtraction
 from cnnreg.files import REPORT, publishing, write_text
 from cnnreg.geometry.fields import compose
 from cnnreg.geometry.resampling import warp_image
-from cnnreg.images.image import Image, luminance, suffix_for, write_field, write_image
+from cnnreg.images.image import Image, suffix_for, write_field, write_image
 from cnnreg.pairs.dataset import Pair, read_intensities
+from cnnreg.pairs.intensities import luminance
 from cnnreg.pairs.labelmaps import Labels, read_labels
 from cnnreg.pairs.mirroring import mirror_affine, mirror_pair
 from cnnreg.pipeline.registration import deform

@@ -9,6 +9,7 @@ import pytest
 from cnnreg.cli import console, settings
 from cnnreg.cli.declaring import IMAGES, INITIAL, LABELS, MACHINE, METRIC, MODEL, OUTPUT
 from cnnreg.errors import UsageError
+from cnnreg.interface.setup import Choices
 from tests.conftest import Ended
 
 GROUPS = [
@@ -35,7 +36,7 @@ def test_help_of_register_is_grouped(cli: Callable[..., Ended], monkeypatch: pyt
 )
 def test_metrics_by_their_names_elsewhere(name: str, metric: str):
     """ANTs' and elastix's names stand for ours."""
-    assert settings.similarity(name)["refinement"] == {"similarity": metric}
+    assert Choices(similarity=name).changes["refinement"] == {"similarity": metric}
 
 
 def test_further_names_of_options(cli: Callable[..., Ended], pair_files: tuple[Path, Path], tmp_path: Path):

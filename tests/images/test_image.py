@@ -19,7 +19,8 @@ from PIL import ImageOps
 from cnnreg.errors import ImageError, OutputError
 from cnnreg.geometry import fields
 from cnnreg.geometry.resampling import warp_image
-from cnnreg.images.image import Grid, Image, luminance, read_field, read_image, suffix_for, write_field, write_image
+from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_field, write_image
+from cnnreg.pairs.intensities import luminance
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_image, tree, write_dicom, write_itk, write_png
 
 Array = NDArray[Any]
