@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cnnreg import cores
-from cnnreg.interface.registration import Registrar
+from cnnreg.interface.registrar import Registrar
 
 from .conftest import smooth_image
 

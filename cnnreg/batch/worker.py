@@ -19,7 +19,7 @@ from cnnreg.batch.task import Task
 from cnnreg.errors import CnnregError, FileNotice, OutputError
 from cnnreg.evaluation.page.preview import PREVIEW, preview_side
 from cnnreg.files import REPORT, sha256
-from cnnreg.interface.registration import Registrar
+from cnnreg.interface.registrar import Registrar
 from cnnreg.pipeline.preview import preview
 from cnnreg.pipeline.report import FIELD, PICTURE, write_registration
 from cnnreg.pipeline.setup import Setup
