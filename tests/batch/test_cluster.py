@@ -3,6 +3,7 @@
 ``make cluster`` installs what this needs and runs it.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -115,3 +116,20 @@ def test_a_requeued_part_goes_on(node, table, tmp_path: Path):
     wait_for(lambda: over(node, collector), "the collector", seconds=400)
     assert state(node, collector) == "COMPLETED", logs(out)
     assert {name: (out / name / "status.json").stat().st_mtime_ns for name in before} == before
+
+
+def test_the_printed_script_does_the_same(node, table, tmp_path: Path):
+    """As a site without submission from Python uses it."""
+    pairs, out = table(3), tmp_path / "out put"
+    printed = batch(node, pairs, "-o", out, *QUICK, "--slurm", "parts=2,time=10", "--slurm-script")
+    assert printed.returncode == 0, printed.stderr
+    script = tmp_path / "job.sh"
+    words = printed.stdout.replace("exec ", f"exec {sys.executable} -m ", 1) if "exec cnnreg" in printed.stdout else ""
+    assert words, printed.stdout
+    script.write_text(words)
+    (out / ".batch/slurm").mkdir(parents=True)
+    job = said(["sbatch", "--parsable", str(script)], node).strip()
+    wait_for(lambda: over(node, job), "the array")
+    assert state(node, job).split() == ["COMPLETED", "COMPLETED"], next((out / ".batch/slurm").iterdir()).read_text()
+    assert batch(node, "--collect", out).returncode == 0
+    assert json.loads((out / "p2/status.json").read_text())["status"] == "done"

@@ -1,6 +1,7 @@
 """What goes wrong on shared machines: full disks, two at a time, killed workers, read-only caches, growing memory."""
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from cnnreg.batch import worker
 from cnnreg.batch.folder import STATE, BatchFolder
@@ -18,7 +20,7 @@ from cnnreg.batch.local import KILLED, Local
 from cnnreg.batch.worker import Outcome, Work
 from cnnreg.cli.batch import read_tasks
 from cnnreg.files import holding
-from tests.batch.conftest import QUICK
+from tests.batch.conftest import QUICK, read_summary
 from tests.conftest import save_tiny_model, tree
 
 
@@ -119,3 +121,19 @@ def test_an_interrupted_pair_leaves_its_earlier_result(
     assert tree(out / "p0") == before
     assert not list(out.glob(".partial-*"))
     shutil.rmtree(out)
+
+
+def test_nothing_of_a_pair_is_kept(cli: Callable, table: Callable, tmp_path: Path):
+    """As many tensors live after thirty pairs as after ten: memory does not grow with their number."""
+
+    def living() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+    pairs, out = table(30), tmp_path / "out"
+    line = ("--model", "none", "--adapt", 1, "--init", "none", "--threads", 1, "--jobs", 1, "--outputs", "field", "-q")
+    assert cli("batch", pairs, "-o", out, *line, "--part", "1/3").code == 0
+    before = living()
+    assert cli("batch", pairs, "-o", out, *line, "--resume").code == 0
+    assert len(read_summary(out)) == 30
+    assert living() <= before
