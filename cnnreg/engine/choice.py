@@ -25,7 +25,7 @@ ALIKE = 0.8  # agreement in the sign of local correlations from which on local c
 SAME = 0.95  # and from which on the contrast is the same, and nothing else is tried
 TRIAL = 192  # pixels of the shortest side below which a trial is made
 BLOCKS = 16  # along the shortest side
-MOST, LEAST = 30, 12  # iterations of a trial
+TRIAL_STEPS = 30  # iterations of a trial: fewer would say nothing, whatever number is wanted
 CERTAIN = 5.0  # standard errors that the held-out blocks must gain
 TELLING = 0.04  # nats a pixel that they must gain, too, where contrasts differ; shading comes to .03
 FUTILE = 2.0  # standard errors of loss on one half that need no second look
@@ -42,12 +42,10 @@ class Choice:
     evidence: str = ""
 
 
-def choose(
-    fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig, *, steps: int, pulled: bool
-) -> Choice:
+def choose(fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig, *, pulled: bool) -> Choice:
     """For a single pair (1, 1, H, W) what the configuration leaves open; ``pulled``: by landmarks, densely.
 
-    A trial takes no more than ``steps`` iterations, so that it is no longer than what it is about.
+    The number of iterations does not decide: a trial has its own.
     """
     if config.similarity != "auto":
         transform = config.transform
@@ -60,7 +58,7 @@ def choose(
     candidates = [("mi", "bspline")] if alike < SAME else []
     if alike > ALIKE:
         candidates = [("lncc", "dense"), *candidates]
-    trial = Trial(fixed, moving, mask, config, steps=max(min(steps, MOST), LEAST))
+    trial = Trial(fixed, moving, mask, config, steps=TRIAL_STEPS)
     told = [trial.gain(*candidate) for candidate in candidates if config.transform in {"auto", candidate[1]}]
     borne_out = [gain for gain in told if gain.real]
     evidence = "; ".join(map(str, told))

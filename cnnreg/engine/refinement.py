@@ -42,7 +42,7 @@ def refine(
         pulling = Landmarks.on(fixed, *landmarks) if landmarks and config.landmarks else None
         if config.similarity == "auto" and len(fixed) > 1:
             return _one_by_one(fixed, moving, starts, mask, steps, config)
-        chosen = choose(fixed, moving, mask, config, steps=steps, pulled=pulling is not None)
+        chosen = choose(fixed, moving, mask, config, pulled=pulling is not None)
         if chosen.transform == "none":
             field, energy = fixed.new_zeros(len(fixed), 2, *fixed.shape[2:]), fixed.new_zeros(1, len(fixed))
             on_step(steps, energy[0])

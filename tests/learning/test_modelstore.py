@@ -526,7 +526,7 @@ def test_an_adapted_model_is_used_at_once(
     assert cli("models", "add", tmp_path / "adapted", "--name", "mine").code == 0
     fields = []
     for number, model in enumerate((tmp_path / "adapted", "mine", tiny_model)):
-        assert cli("register", *pair_files, "-m", model, "-o", tmp_path / f"out{number}", *options).code == 0
+        assert cli("register", *pair_files, "-m", model, "-a", 0, "-o", tmp_path / f"out{number}", *options).code == 0
         fields.append((tmp_path / f"out{number}" / "field.mha").read_bytes())
     assert fields[0] == fields[1]
     assert fields[0] != fields[2]
