@@ -64,7 +64,7 @@ def judged(fixed: torch.Tensor, moving: torch.Tensor, affine: Affine) -> tuple[f
     view = as_given(fixed, moving, affine, SQUARE)
     with torch.inference_mode():
         matcher = Matcher(view.fixed, view.moving, load_features("universal-2d"))
-        found, matches, _ = matcher.evidence(view.start)
+        found, matches, _ = matcher.laid(view.start)
     return found.share, len(matches.weights)
 
 
@@ -75,10 +75,12 @@ def unrelated(one: DevelopmentPair, other: DevelopmentPair) -> Case | None:
     fixed, moving = (torch.cat([x.fixed_input, torch.ones_like(x.fixed_input)], 1) for x in (aligned, another))
     view = as_given(fixed, moving, Affine.identity(), SQUARE)
     with torch.inference_mode():
-        found = Matcher(view.fixed, view.moving, load_features("universal-2d")).anywhere(view.start)
-    if not found:
-        return None
-    share, count = judged(fixed, moving, view.back.after(found[0].affine).after(view.forth))
+        matcher = Matcher(view.fixed, view.moving, load_features("universal-2d"))
+        found = [matcher.laid(one.affine) for one in matcher.anywhere(view.start)[:3]]
+        if not found:
+            return None
+        best = matcher.closer(max(found, key=lambda laid: laid.found.evidence))
+    share, count = judged(fixed, moving, view.own(best.found.affine))
     return Case(f"{one.name} with {other.name}", share, count, good=False)
 
 

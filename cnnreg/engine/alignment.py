@@ -1,6 +1,7 @@
 """Global alignment: affine maps climb the squared local correlation, coarse to fine, and compete under one score."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,8 @@ from cnnreg.geometry.fields import pixel_grid
 from cnnreg.similarity.correlation import Correlation, MaskedWindows, local_windows
 from cnnreg.similarity.filters import edges, gradient
 
-LEVELS = ((72, 6, 30), (72, 9, 10), (144, 15, 4), (196, 8, 2))  # longer side, steps, candidates
+Level = tuple[int, int, int]  # longer side, steps, candidates
+LEVELS: tuple[Level, ...] = ((72, 6, 30), (72, 9, 10), (144, 15, 4), (196, 8, 2))
 HOPELESS = 0.5  # of the best score: what has less at one level does not climb on
 FINEST = LEVELS[-1][0]
 LEAST_OVERLAP = 0.125  # of the smaller image
@@ -22,7 +24,7 @@ ALIKE = 0.04  # of the image's length: maps that are closer than this are one ca
 WINDOW, FLOOR = 15, 1e-3  # of the local correlation
 EDGE_WEIGHTS = (0.5, 0.5)  # of intensities and edges
 STRETCH = 1.6  # between the axes, at most
-LONGEST = 3.0  # pixels: no step takes any pixel further
+LONGEST, SHORTEST = 3.0, 0.02  # pixels: no step takes any pixel further; what takes none so far is the last
 BASES = {  # what a step may be: columns of (row by row, row by column, row, column by row, column by column, column)
     "affine": torch.eye(6),
     "similarity": torch.tensor([[1.0, 0, 0, 0, 1, 0], [0, 1, 0, -1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1]]).T,
@@ -38,17 +40,20 @@ class Candidate:
     score: float
 
 
-def climb(fixed: Tensor, moving: Tensor, starts: list[Affine], *, kind: str) -> list[Candidate]:
+def climb(
+    fixed: Tensor, moving: Tensor, starts: list[Affine], *, kind: str, levels: Sequence[Level] = LEVELS
+) -> list[Candidate]:
     """The best maps to be reached from any of ``starts``, coarse to fine, each unlike the others; best first.
 
     Args:
         fixed, moving: (1, 2, H, W) and (1, 2, h, w), drawn with square pixels: intensities in [0, 1], and a mask.
         starts: maps from fixed to moving pixels.
         kind: what may change: "affine", "similarity" (turn, size, shift) or "rigid" (turn and shift).
+        levels: longer side, steps and number of candidates of each.
     """
     candidates, left = [Candidate(start, 1.0) for start in starts], list[Candidate]()
     with torch.inference_mode():
-        for side, steps, count in LEVELS:
+        for side, steps, count in levels:
             level = _Level(fixed, moving, side)
             climbed = [level.climb(c.affine, steps=steps, kind=kind) for c in candidates[:count]]
             climbed = ranked(climbed, fixed)
@@ -135,7 +140,10 @@ class _Level:
             if step == steps:
                 break
             change = _newton(slope, curvature, warped, self.powers, BASES[kind])
-            change *= LONGEST / max(np.abs(change).sum(), LONGEST)
+            length = np.abs(change).sum()
+            if length < SHORTEST:
+                break
+            change *= LONGEST / max(length, LONGEST)
             matrix = np.eye(2) + change[:, :2] / self.radius
             here = here.after(Affine(matrix, change[:, 2] + self.middle - matrix @ self.middle))
         return best

@@ -68,7 +68,14 @@ def whole(mask: Tensor) -> Tensor:
 
 def shrunk_by(mask: Tensor, pixels: int) -> Tensor:
     """A mask less its rim."""
-    return 1 - F.max_pool2d(1 - mask, 2 * pixels + 1, 1, pixels)
+    side = 2 * pixels + 1
+    return 1 - F.max_pool2d(F.max_pool2d(1 - mask, (side, 1), 1, (pixels, 0)), (1, side), 1, (0, pixels))
+
+
+def boxed(image: Tensor, side: int) -> Tensor:
+    """The means of windows of an odd number of pixels; at the rim, of what is left of them."""
+    down = F.avg_pool2d(image, (side, 1), 1, (side // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(down, (1, side), 1, (0, side // 2), count_include_pad=False)
 
 
 def sample(images: Tensor, points: Tensor, *, outside: str) -> Tensor:

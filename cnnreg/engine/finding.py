@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cnnreg.engine.alignment import climb
-from cnnreg.engine.matching import FINE, Features, Found, Matcher
-from cnnreg.engine.views import Spacing, View, as_given, is_near, mirrored, stretched
+from cnnreg.engine.alignment import LEVELS, climb
+from cnnreg.engine.consensus import Found
+from cnnreg.engine.matching import Features, Laid, Matcher
+from cnnreg.engine.views import Spacing, View, as_given, is_near, stretched
 from cnnreg.geometry.affine import Affine
 
 PLAIN, SURE = 0.35, 0.38  # share of the matches that agree on a map: no other size is looked for; it is beyond doubt
@@ -17,6 +18,7 @@ LITTLE, FEW = 0.25, 24  # share of the matches, and their number: less is no evi
 LEAST = 1.0  # pixels of the coarser image: what moves less than this is left to the field
 MORE = 1.1  # times the evidence for a map near to where the images are, for them to be moved
 OTHER_SIZES = (0.5, 2.0)
+LOOKED_AT, WORTH = 3, 0.75  # maps of each way, if the coarse evidence is this part of the most of any
 KEPT = 0.97  # of the evidence that a map must keep when it is fitted by the intensities
 
 
@@ -36,35 +38,48 @@ class _Look:
         self.view, self.features, self.kind = view, features, kind
         self.matcher = Matcher(view.fixed, view.moving, features, kind=kind)
 
-    def anywhere(self, sizes: Sequence[float]) -> list[Found]:
-        return [self.own(found) for found in self.matcher.anywhere(self.view.start, sizes=sizes)]
+    def anywhere(self, sizes: Sequence[float], *, mirrored: bool = False) -> list[Found]:
+        """Maps between the drawn images, best first."""
+        return self.matcher.anywhere(self.view.start, sizes=sizes, mirrored=mirrored)
 
-    def given(self, size: float) -> tuple[Found, Found]:
-        """Where the files put the images, and the best map about there: the same if that is less than a pixel away.
+    def laid(self, affine: Affine) -> "_Candidate":
+        """By a map between the drawn images."""
+        return _Candidate(self, self.matcher.laid(affine))
 
-        ``size`` is in moving pixels along a fixed pixel.
-        """
-        least = LEAST * max(1.0, 1 / size) * self.view.forth.size
-        stay, near = self.matcher.closer(self.view.start, least=least)
-        return self.own(stay), self.own(near)
-
-    def near(self, affine: Affine) -> Found:
-        """The best map about one between the images' own pixels."""
-        return self.own(self.matcher.closer(self.view.drawn(affine))[1])
-
-    def own(self, found: Found) -> Found:
-        """Between the images' own pixels."""
-        return replace(found, affine=self.view.back.after(found.affine).after(self.view.forth))
-
-    def measured(self, found: Found) -> Found:
+    def measured(self, affine: Affine) -> Affine:
         """The map at a finer resolution, and fitted by the intensities where the descriptors do not object."""
-        view, drawn = self.view, self.view.drawn(found.affine)
-        best = self.matcher.closer(drawn, side=FINE)[1]
-        climbed = climb(view.fixed, view.moving, [best.affine], kind=self.kind)[0].affine
-        value = self.matcher.evidence(climbed, side=FINE)[0]
-        if value.evidence > KEPT * best.evidence:
-            best = value
-        return replace(found, affine=self.own(best).affine)
+        view = self.view
+        best, explained = self.matcher.measured(affine)
+        climbed = climb(view.fixed, view.moving, [best], kind=self.kind, levels=LEVELS[2:])[0].affine
+        return view.own(climbed if explained(climbed) > KEPT * explained(best) else best)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A map, and what speaks for it."""
+
+    look: _Look
+    laid: Laid
+    fitted: bool = False
+
+    @property
+    def evidence(self) -> float:
+        return self.laid.found.evidence
+
+    @property
+    def found(self) -> Found:
+        """Between the images' own pixels."""
+        return replace(self.laid.found, affine=self.look.view.own(self.laid.found.affine))
+
+    def closer(self, least: float = 0.0) -> "_Candidate":
+        """Fitted to its matches, once."""
+        return self if self.fitted else _Candidate(self.look, self.look.matcher.closer(self.laid, least=least), True)
+
+    def measured(self) -> Found:
+        return replace(self.found, affine=self.look.measured(self.laid.found.affine))
+
+
+_Way = tuple[_Look, list[float], bool]  # where to look, sizes to try, and whether as a mirror image
 
 
 def find(
@@ -83,41 +98,52 @@ def find(
     ``others`` are candidates from elsewhere, asked for where no map is beyond doubt.
     """
     kind = "affine" if method == "auto" else method
-    pair, first = (fixed, moving), _Look(as_given(fixed, moving, given, spacings), features, kind)
+    first = _Look(as_given(fixed, moving, given, spacings), features, kind)
     with torch.inference_mode():
-        stay, near = first.given(given.size)
-        stay, found = replace(stay, affine=given), list[tuple[Found, _Look]]([(near, first)])
-        if method == "auto" and near.share > PLAIN:
-            if near.evidence < MORE * stay.evidence:
-                return Answer(stay, stay, 0.0)
-        else:
-            for look, sizes in _ways(first, pair, given, spacings, mirror):
-                found += [(one, look) for one in look.anywhere(sizes)]
-                found.sort(key=lambda one: -one[0].evidence)
-                if found[0][0].share > PLAIN:
-                    break
-            if found[0][0].share < SURE:
-                found += [(first.near(affine), first) for affine in others()]
-                found.sort(key=lambda one: -one[0].evidence)
-        best, look = found[0]
-        if best.share < LITTLE or best.matches < FEW:
+        start = first.laid(first.view.start)
+        near = start.closer(LEAST * max(1.0, 1 / given.size) * first.view.forth.size)
+        stay = replace(start.found, affine=given)
+        if method == "auto" and near.found.share > PLAIN and near.evidence < MORE * stay.evidence:
+            return Answer(stay, stay, 0.0)
+        ranked = [near]
+        if method != "auto" or near.found.share <= PLAIN:
+            ranked = _searched(near, _ways(first, (fixed, moving), spacings, mirror), others)
+        best = ranked[0]
+        if best.found.share < LITTLE or best.found.matches < FEW:
             return None
-        rivals = [one.evidence for one, _ in found if not is_near(one.affine, best.affine, fixed)]
-        return Answer(look.measured(best), stay, max(rivals, default=0.0))
+        rivals = [one.evidence for one in ranked if not is_near(one.found.affine, best.found.affine, fixed)]
+        return Answer(best.measured(), stay, max(rivals, default=0.0))
 
 
-def _ways(
-    first: _Look, pair: tuple[Tensor, Tensor], given: Affine, spacings: tuple[Spacing, Spacing], mirror: bool
-) -> Iterator[tuple[_Look, list[float]]]:
-    """Ways to look at a pair, the usual ones first, and the sizes to try in each."""
-    rigid = first.kind == "rigid"
-    yield first, [1.0]
-    if not rigid:
-        yield first, _other_sizes(first.view)
+def _searched(near: _Candidate, ways: Iterator[_Way], others: Callable[[], list[Affine]]) -> list[_Candidate]:
+    """Candidates, best first, of all ways until one is plain; and ``near``."""
+    ranked, most = [near], 0.0
+    for look, sizes, mirrored in ways:
+        found = look.anywhere(sizes, mirrored=mirrored)[:LOOKED_AT]
+        most = max([most, *(one.evidence for one in found)])
+        ranked = _closer(ranked + [look.laid(one.affine) for one in found if one.evidence > WORTH * most])
+        if ranked[0].found.share > PLAIN:
+            break
+    if ranked[0].found.share < SURE:
+        ranked = _closer(ranked + [near.look.laid(near.look.view.drawn(affine)) for affine in others()])
+    return ranked
+
+
+def _closer(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Best first, and the best fitted to its matches."""
+    first, *others = sorted(candidates, key=lambda one: -one.evidence)
+    return [first.closer(), *others]
+
+
+def _ways(first: _Look, pair: tuple[Tensor, Tensor], spacings: tuple[Spacing, Spacing], mirror: bool) -> Iterator[_Way]:
+    """The usual ones first."""
+    yield first, [1.0], False
+    if first.kind != "rigid":
+        yield first, _other_sizes(first.view), False
     if first.kind == "affine" and (view := stretched(*pair, spacings)):
-        yield _Look(view, first.features, first.kind), [1.0]
+        yield _Look(view, first.features, first.kind), [1.0], False
     if mirror:
-        yield _Look(mirrored(*pair, given, spacings), first.features, first.kind), [1.0]
+        yield first, [1.0], True
 
 
 def _other_sizes(view: View) -> list[float]:

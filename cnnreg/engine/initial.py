@@ -94,7 +94,7 @@ def find_initial(
     looking = _Looking(fixed, moving, given, spacings, method, mirror)
     if features:
         asked = finding.find(
-            fixed, moving, given, features, method=method, spacings=spacings, mirror=mirror, others=looking.best
+            fixed, moving, given, features, method=method, spacings=spacings, mirror=mirror, others=looking.some
         )
         if asked:
             return _by_descriptors(asked, given, fixed, method, spacings[0])
@@ -141,9 +141,13 @@ class _Looking:
     def as_given(self) -> View:
         return as_given(self.fixed, self.moving, self.given, self.spacings)
 
-    def best(self) -> list[Affine]:
-        """Some maps."""
-        return [candidate.affine for candidate in self.found[0][:SOME]]
+    def some(self) -> list[Affine]:
+        """The best maps about the size that the files say."""
+        return [candidate.affine for candidate in self._ranked(self.usual[0])[:SOME]]
+
+    @cached_property
+    def usual(self) -> tuple[list[Candidate], bool]:
+        return self.as_given.near("affine" if self.method == "auto" else self.method)
 
     @cached_property
     def found(self) -> tuple[list[Candidate], bool]:
@@ -152,7 +156,7 @@ class _Looking:
         views = [self.as_given]
         if kind == "affine" and (other := stretched(self.fixed, self.moving, self.spacings)):
             views.append(other)
-        found, in_place = self.as_given.near(kind)
+        found, in_place = self.usual
         found = self._ranked(found + [c for view in views[1:] for c in view.near(kind)[0]])
         if self.method == "auto" and (in_place or self._settled(found)):
             return found, in_place

@@ -1,14 +1,13 @@
 """Where an image may lie on another, by descriptors of its cells: mutual nearest ones, and the maps most agree on.
 
-Descriptors are not asked to withstand turns: the moving image is turned by every thirty degrees, at some sizes. Maps
-through two matches compete by how many others they explain (RANSAC, Fischler and Bolles 1981,
-doi:10.1145/358669.358692; with a cost that is cut off, Torr and Zisserman 2000, doi:10.1006/cviu.1999.0832), and the
-best are fitted to what they explain.
+Descriptors are not asked to withstand turns: every thirty degrees are tried, at some sizes. By quarters of a turn, and
+into its mirror image, the fixed image is turned, for it is described once for all sizes; by thirds of these the moving.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,24 +15,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.engine.alignment import distance
-from cnnreg.engine.drawing import sample, scaled, shrunk_by, whole
-from cnnreg.geometry.affine import Affine, Array
+from cnnreg.engine.consensus import Found, Matches, explain, fitted, judged
+from cnnreg.engine.drawing import boxed, sample, scaled, shrunk_by, whole
+from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.fields import pixel_grid
 
 Features = Callable[[Tensor], tuple[Tensor, Tensor]]  # images (B, 1, H, W) to descriptors (B, D, h, w), and logits
 CELL = 4  # pixels along a cell's side; the middle of the first is at 1.5
 COARSE, MIDDLE, FINE = 128, 192, 288  # pixels of the longer side: to search, to judge, to measure
-TURNS = 12
+QUARTERS, TURNS = 4, 3  # of the fixed image, and of the moving image within a quarter
 RIM = 4  # pixels at the rim of what counts that are not described
 AROUND, FLAT = 17, 0.012  # pixels; deviation of intensities in [0, 1] that is nothing to describe
 LARGER = 1.3  # times the fixed image, the moving one is drawn at most: else both are drawn smaller, which is quicker
-TRIALS = 600
 REACH = 5.0  # pixels of MIDDLE: what is further off is not explained
-SIZES = (0.4, 2.5)  # of a map, against what is tried
-BEST = 3  # maps that are looked at more closely
-STRETCH = 1.8
 ALIKE = 0.06  # of the longer side: maps that are closer than this are looked at once
-LEAST = 6  # matches of a map
+ROUNDS = 2  # how often a map is fitted anew
+STILL = 0.5  # pixels: a map that a fit moves by less is not fitted again
+STRIP = 512  # cells that are compared with all others at once: more do not fit in a processor's own memory
 
 
 @dataclass(frozen=True)
@@ -43,26 +41,15 @@ class Cells:
     places: Tensor
     descriptors: Tensor
     weights: Tensor
-    whole: Tensor  # the descriptors (D, h, w) of all cells, those that do not count, too
+    whole: Tensor  # the descriptors (h, w, D) of all cells, those that do not count, too
 
 
-@dataclass(frozen=True)
-class Matches:
-    """Places (M, 2) in the fixed and in the moving image, and how sure each is (M,)."""
+class Laid(NamedTuple):
+    """What speaks for a map, the matches, and the map from the fixed image's own pixels to theirs."""
 
-    fixed: Tensor
-    moving: Tensor
-    weights: Tensor
-
-
-@dataclass(frozen=True)
-class Found:
-    """A map of fixed to moving pixels, and what speaks for it."""
-
-    affine: Affine
-    evidence: float  # matches that it explains, the nearer the more
-    share: float  # of all matches
-    matches: int = 0
+    found: Found
+    matches: Matches
+    down: Affine
 
 
 class Matcher:
@@ -71,89 +58,127 @@ class Matcher:
     def __init__(self, fixed: Tensor, moving: Tensor, features: Features, *, kind: str = "affine") -> None:
         self.fixed, self.moving, self.features, self.kind = fixed, moving, features, kind
         self.levels: dict[int, tuple[Tensor, Affine, Cells]] = {}
+        self.quarters: dict[tuple[int, bool], list[tuple[Cells, Affine]]] = {}
+        self.turns: dict[float, list[tuple[Cells, Affine]]] = {}
 
     def level(self, side: int) -> tuple[Tensor, Affine, Cells]:
         """The fixed image at a resolution, the map from its own pixels to these, and its cells."""
         if side not in self.levels:
             low, down = scaled(self.fixed, side / max(self.fixed.shape[2:]))
-            self.levels[side] = low, down, self.cells(low)
+            self.levels[side] = low, down, self.cells([low])[0]
         return self.levels[side]
 
-    def cells(self, image: Tensor) -> Cells:
-        """Those that count, of an image (1, 2, h, w)."""
-        descriptors, logits = self.features(image[:, :1])
-        counts = shrunk_by(whole(image[:, 1:]), RIM) * _shows(image[:, :1])
-        height, width = descriptors.shape[2:]
-        counts = F.pad(counts, (0, width * CELL - counts.shape[3], 0, height * CELL - counts.shape[2]))
-        seen = (F.avg_pool2d(counts, CELL) > 0.5)[0, 0]
-        places = pixel_grid(descriptors)[0] * CELL + (CELL - 1) / 2
-        return Cells(places[:, seen].T, descriptors[0][:, seen].T, logits[0, 0][seen].sigmoid(), descriptors[0])
+    def cells(self, images: list[Tensor]) -> list[Cells]:
+        """Those that count, of each image (1, 2, h, w); what is of one size is described at once."""
+        shapes = dict.fromkeys(image.shape for image in images)
+        described: dict[int, tuple[Tensor, Tensor]] = {}
+        for shape in shapes:
+            alike = [k for k, image in enumerate(images) if image.shape == shape]
+            descriptors, logits = self.features(torch.cat([images[k][:, :1] for k in alike]))
+            described |= {k: (descriptors[n], logits[n, 0]) for n, k in enumerate(alike)}
+        return [_counting(image, *described[k]) for k, image in enumerate(images)]
 
-    def anywhere(self, start: Affine, *, sizes: Sequence[float] = (1.0,)) -> list[Found]:
-        """The best maps of every turn and shift, at ``sizes`` times the start's; best first."""
-        found = sorted((fit for size in sizes for fit in self._turned(start, size)), key=lambda one: -one.evidence)
+    def anywhere(self, start: Affine, *, sizes: Sequence[float] = (1.0,), mirrored: bool = False) -> list[Found]:
+        """The best maps of every turn and shift, at ``sizes`` times the start's; best first, each unlike the others."""
+        found = [fit for size in sizes for fit in self._turned(size * start.size, mirrored)]
         unlike, reach = list[Found](), ALIKE * max(self.fixed.shape[2:])
-        for one in found:
+        for one in sorted(found, key=lambda one: -one.evidence):
             if all(distance(one.affine, other.affine, self.fixed) > reach for other in unlike):
                 unlike.append(one)
-        looked_at = sorted((self.evidence(one.affine)[0] for one in unlike[:BEST]), key=lambda one: -one.evidence)
-        return [self.closer(one.affine)[1] for one in looked_at[:1]] + looked_at[1:]
+        return unlike
 
-    def _turned(self, start: Affine, size: float) -> list[Found]:
+    def _turned(self, size: float, mirrored: bool) -> list[Found]:
+        """The best map of every turn at a size, in pixels of the moving image along one of the fixed image."""
         sides = [max(image.shape[2:]) for image in (self.fixed, self.moving)]
-        larger = sides[1] / sides[0] / (size * start.size)  # the moving image, drawn alike, against the fixed one
+        larger = sides[1] / sides[0] / size  # the moving image, drawn alike, against the fixed one
         side = max(round(COARSE * min(1.0, LARGER / larger)), COARSE // 2)
-        _, down, cells = self.level(side)
-        pixel = size * start.size / down.size  # moving pixels along a pixel of the turned image
-        small, own = scaled(self.moving, min(1.0, 1 / pixel), least=16)
         found = []
-        for turn in range(TURNS):
-            angle = 2 * math.pi * turn / TURNS
-            image, back = turned(small, angle, pixel * own.size)
-            matches = match(cells, self.cells(image))
-            fit = explain(matches, self.kind, reach=REACH * side / MIDDLE + 1, turn=math.pi / TURNS + 0.3)
-            if fit:
-                affine = own.inverse().after(back).after(fit.affine).after(down)
-                found.append(Found(affine, fit.evidence, fit.share, fit.matches))
+        for cells, there in self._quarters(side, mirrored):
+            for other, back in self._turns(size * max(self.fixed.shape[2:]) / side):
+                fit = explain(match(cells, other), self.kind, reach=REACH * side / MIDDLE + 1, turn=math.pi / 12 + 0.3)
+                if fit:
+                    affine = back.after(fit.affine).after(there)
+                    found.append(Found(affine, fit.evidence, fit.share, fit.matches))
         return found
 
-    def closer(self, affine: Affine, *, side: int = MIDDLE, least: float = 0.0, rounds: int = 2) -> tuple[Found, Found]:
-        """What speaks for a map, and for that fitted to the matches about it: the same if it moves less than ``least``.
+    def _quarters(self, side: int, mirrored: bool) -> list[tuple[Cells, Affine]]:
+        """The fixed image turned by quarters, perhaps mirrored, at a resolution; and the maps from its own pixels."""
+        if (side, mirrored) not in self.quarters:
+            low, there = scaled(self.fixed, side / max(self.fixed.shape[2:]))
+            if mirrored:
+                there = Affine(np.diag([1.0, -1.0]), np.array([0.0, low.shape[3] - 1.0])).after(there)
+                low = low.flip(3)
+            images, maps = [low], [there]
+            for _ in range(1, QUARTERS):
+                quarter = Affine(np.array([[0.0, -1.0], [1.0, 0.0]]), np.array([images[-1].shape[3] - 1.0, 0.0]))
+                maps.append(quarter.after(maps[-1]))
+                images.append(images[-1].rot90(1, (2, 3)))
+            self.quarters[side, mirrored] = list(zip(self.cells(images), maps, strict=True))
+        return self.quarters[side, mirrored]
 
-        ``least`` is in pixels of the fixed image.
-        """
-        first, matches, down = self.evidence(affine, side=side)
-        best = first
-        for _ in range(rounds):
-            fit = fitted(matches, Affine.identity(), REACH * side / MIDDLE, self.kind)
-            if fit is None or distance(down.inverse().after(fit).after(down), Affine.identity(), self.fixed) < least:
+    def _turns(self, pixel: float) -> list[tuple[Cells, Affine]]:
+        """The moving image turned within a quarter, ``pixel`` of its pixels along one; and the ways back."""
+        key = round(pixel, 6)
+        if key not in self.turns:
+            small, own = scaled(self.moving, min(1.0, 1 / pixel), least=16)
+            angles = [math.pi / 2 * turn / TURNS for turn in range(TURNS)]
+            images, backs = zip(*(turned(small, angle, pixel * own.size) for angle in angles), strict=True)
+            ways = [own.inverse().after(back) for back in backs]
+            self.turns[key] = list(zip(self.cells(list(images)), ways, strict=True))
+        return self.turns[key]
+
+    def closer(self, laid: "Laid", *, least: float = 0.0) -> "Laid":
+        """Fitted to the matches; the same if that moves it by less than ``least`` pixels of the fixed image."""
+        for number in range(ROUNDS):
+            fit = fitted(laid.matches, [Affine.identity()], REACH, self.kind)[0]
+            if fit is None:
                 break
-            refined, matches, _ = self.evidence(best.affine.after(down.inverse()).after(fit).after(down), side=side)
-            if refined.evidence <= best.evidence:
+            fit = laid.down.inverse().after(fit).after(laid.down)
+            if distance(fit, Affine.identity(), self.fixed) < (max(least, STILL / laid.down.size) if number else least):
                 break
-            best = refined
-        return first, best
+            closer = self.laid(laid.found.affine.after(fit))
+            if closer.found.evidence <= laid.found.evidence:
+                break
+            laid = closer
+        return laid
 
-    def evidence(self, affine: Affine, *, side: int = MIDDLE) -> tuple[Found, Matches, Affine]:
-        """What speaks for a map: the moving image is laid onto the fixed one by it, and matched there.
+    def measured(self, affine: Affine) -> tuple[Affine, Callable[[Affine], float]]:
+        """The map fitted to the matches about it at the finest resolution; and what speaks for others close to it."""
+        _, matches, down = self.laid(affine, side=FINE)
+        reach = REACH * FINE / MIDDLE
+        fit = fitted(matches, [Affine.identity()], reach, self.kind)[0] or Affine.identity()
+        forth, back = down.after(affine.inverse()), down.inverse()
+        return affine.after(back).after(fit).after(
+            down
+        ), lambda other: judged(matches, forth.after(other).after(back), reach).evidence
 
-        Besides, the matches, and the map from the fixed image's own pixels to theirs.
-        """
+    def laid(self, affine: Affine, *, side: int = MIDDLE) -> "Laid":
+        """The moving image is laid onto the fixed one by a map, and matched there."""
         low, down, cells = self.level(side)
         there = affine.after(down.inverse())
         small, own = scaled(self.moving, min(1.0, 1 / there.size), least=16)
         points = own.after(there).at(pixel_grid(low))
         image = sample(small[:, :1], points, outside="border")
         inside = sample(small[:, 1:], points, outside="zeros")
-        matches = match(cells, self.cells(torch.cat([image, inside], 1)))
-        off, reach = (matches.moving - matches.fixed).norm(dim=1), REACH * side / MIDDLE
-        value, count = support(off, reach).sum().item(), len(off)
-        return Found(affine, value, value / max(count, 1), int((off < reach).sum())), matches, down
+        matches = match(cells, self.cells([torch.cat([image, inside], 1)])[0])
+        found = judged(matches, Affine.identity(), REACH * side / MIDDLE)
+        return Laid(replace(found, affine=affine), matches, down)
+
+
+def _counting(image: Tensor, descriptors: Tensor, logits: Tensor) -> Cells:
+    """The cells of an image (1, 2, h, w) that count, of descriptors (D, h, w)."""
+    counts = shrunk_by(whole(image[:, 1:]), RIM) * _shows(image[:, :1])
+    height, width = descriptors.shape[1:]
+    counts = F.pad(counts, (0, width * CELL - counts.shape[3], 0, height * CELL - counts.shape[2]))
+    seen = (F.avg_pool2d(counts, CELL) > 0.5)[0, 0]
+    places = pixel_grid(descriptors[None])[0] * CELL + (CELL - 1) / 2
+    rows = descriptors.permute(1, 2, 0).contiguous()
+    return Cells(places[:, seen].T.contiguous(), rows[seen], logits[seen].sigmoid(), rows)
 
 
 def _shows(image: Tensor) -> Tensor:
     """1 where there is something to describe: of flat ground a network tells only how far the image's rim is."""
-    mean, square = (F.avg_pool2d(x, AROUND, 1, AROUND // 2, count_include_pad=False) for x in (image, image.square()))
+    mean, square = boxed(image, AROUND), boxed(image.square(), AROUND)
     return (square - mean.square() > FLAT**2).to(image)
 
 
@@ -174,99 +199,31 @@ def match(fixed: Cells, moving: Cells) -> Matches:
     """Cells that are each other's nearest."""
     if not len(fixed.places) or not len(moving.places):
         return Matches(fixed.places[:0], moving.places[:0], fixed.weights[:0])
-    alike = fixed.descriptors @ moving.descriptors.T
-    there = torch.from_numpy(alike.numpy().argmax(1))  # many times as fast as PyTorch's
-    value = alike.gather(1, there[:, None])[:, 0]
-    mutual = value == alike.amax(0)[there]
+    others, parts = moving.descriptors.T, []
+    most = fixed.weights.new_full((len(moving.places),), -2.0)
+    for part in fixed.descriptors.split(STRIP):
+        alike = part @ others
+        nearest = torch.from_numpy(alike.numpy().argmax(1))  # many times as fast as PyTorch's
+        parts.append((nearest, alike.gather(1, nearest[:, None])[:, 0]))
+        most = torch.maximum(most, alike.amax(0))
+    there, value = (torch.cat(part) for part in zip(*parts, strict=True))
+    mutual = value == most[there]
     there = there[mutual]
     weights = fixed.weights[mutual] * moving.weights[there] * value[mutual].clamp_min(0) ** 2
-    nearest = moving.places[there]
-    return Matches(fixed.places[mutual], nearest + _within(fixed.descriptors[mutual], moving.whole, nearest), weights)
+    places = moving.places[there]
+    return Matches(fixed.places[mutual], places + _within(fixed.descriptors[mutual], moving.whole, places), weights)
 
 
 def _within(asked: Tensor, whole: Tensor, places: Tensor) -> Tensor:
     """How far from a cell's middle (M, 2) the most alike place is, from parabolas through its neighbours."""
     row, column = ((places - (CELL - 1) / 2) / CELL).round().long().unbind(1)
-    height, width = whole.shape[1:]
+    height, width = whole.shape[:2]
 
     def alike(down: int, right: int) -> Tensor:
-        there = whole[:, (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)]
-        return (asked * there.T).sum(1)
+        there = whole[(row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)]
+        return (asked * there).sum(1)
 
     here, off = alike(0, 0), []
     for before, after in ((alike(-1, 0), alike(1, 0)), (alike(0, -1), alike(0, 1))):
         off.append((after - before) / (2 * (2 * here - before - after)).clamp_min(1e-3))
     return torch.stack(off, 1).clamp(-0.5, 0.5) * CELL
-
-
-def support(off: Tensor, reach: float) -> Tensor:
-    """What matches that are ``off`` pixels off speak for a map, 1 to 0."""
-    return (1 - (off / reach) ** 2).clamp_min(0)
-
-
-def explain(matches: Matches, kind: str, *, reach: float, turn: float) -> Found | None:
-    """The map that most matches agree on, turned by at most ``turn``; None if hardly any do."""
-    count = len(matches.weights)
-    if count < LEAST:
-        return None
-    generator = torch.Generator().manual_seed(count)
-    chance = matches.weights + 1e-4 * matches.weights.max() + 1e-9
-    ends = torch.multinomial(chance.expand(2, -1), TRIALS, replacement=True, generator=generator)
-    p, q = (torch.complex(x[:, 0].double(), x[:, 1].double()) for x in (matches.fixed, matches.moving))
-    apart = p[ends[1]] - p[ends[0]]
-    factor = (q[ends[1]] - q[ends[0]]) / torch.where(apart.abs() > 0, apart, torch.ones_like(apart))
-    good = (apart.abs() > 4 * CELL) & (factor.abs() > SIZES[0]) & (factor.abs() < SIZES[1])
-    good &= factor.angle().abs() < turn
-    if not good.any():
-        return None
-    factor, ends = factor[good], ends[:, good]
-    offset = q[ends[0]] - factor * p[ends[0]]
-    off = (factor[:, None] * p + offset[:, None] - q).abs()
-    value = (support(off, reach) * matches.weights).sum(1)
-    best: Found | None = None
-    for k in value.topk(min(5, len(value))).indices.tolist():
-        a, b = factor[k].item(), offset[k].item()
-        start = Affine(np.array([[a.real, -a.imag], [a.imag, a.real]]), np.array([b.real, b.imag]))
-        affine = fitted(matches, start, reach, kind) or start
-        far = _off(matches, affine)
-        explained = support(far, reach).sum().item()
-        if best is None or explained > best.evidence:
-            best = Found(affine, explained, explained / count, int((far < reach).sum()))
-    return best
-
-
-def fitted(matches: Matches, start: Affine, reach: float, kind: str) -> Affine | None:
-    """The map that fits best to what it explains, from ``start``; None if that is too little, or no sensible map."""
-    here, there = matches.fixed.double().numpy(), matches.moving.double().numpy()
-    affine = start
-    for _ in range(6):
-        weights = support(_off(matches, affine), reach).double().numpy()
-        if (weights > 0).sum() < LEAST:
-            return None
-        affine = least_squares(here, there, weights, kind)
-        stretch = np.linalg.svd(affine.matrix, compute_uv=False)
-        if stretch[1] < SIZES[0] / 2 or stretch[0] > STRETCH * stretch[1] or np.linalg.det(affine.matrix) < 0:
-            return None
-    return affine
-
-
-def least_squares(here: Array, there: Array, weights: Array, kind: str) -> Affine:
-    """The affine map, similarity or rigid motion that takes points (N, 2) to others (Umeyama 1991,
-    doi:10.1109/34.88573)."""
-    share = weights[:, None] / weights.sum()
-    centers = (share * here).sum(0), (share * there).sum(0)
-    a, b = here - centers[0], there - centers[1]
-    across = (share * b).T @ a
-    if kind == "affine":
-        matrix = across @ np.linalg.pinv((share * a).T @ a)
-    else:
-        u, values, v = np.linalg.svd(across)
-        sign = np.array([1.0, np.sign(np.linalg.det(u @ v))])
-        size = (values * sign).sum() / (share * a * a).sum() if kind == "similarity" else 1.0
-        matrix = size * (u * sign) @ v
-    return Affine(matrix, centers[1] - matrix @ centers[0])
-
-
-def _off(matches: Matches, affine: Affine) -> Tensor:
-    there = torch.from_numpy(affine(matches.fixed.double().numpy()))
-    return (there - matches.moving).norm(dim=1)

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnreg.engine.consensus import support
 from cnnreg.engine.drawing import draw
-from cnnreg.engine.matching import MIDDLE, REACH, Features, Matcher, support
+from cnnreg.engine.matching import MIDDLE, REACH, Features, Matcher
 from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.fields import sample
 
@@ -91,7 +92,7 @@ def compare(fixed: Tensor, aligned: Tensor, features: Features, *, spacing: tupl
     drawn, own = draw(fixed, spacing)
     with torch.inference_mode():
         matcher = Matcher(drawn, _drawn_alike(aligned, fixed, spacing), features)
-        _, matches, down = matcher.evidence(Affine.identity(), side=MIDDLE)
+        _, matches, down = matcher.laid(Affine.identity(), side=MIDDLE)
     back = own.after(down.inverse())
     places, ends = (back(x.double().numpy()) for x in (matches.fixed, matches.moving))
     return Agreement(places, ends - places, REACH * back.size, (fixed.shape[2], fixed.shape[3]))

@@ -64,7 +64,11 @@ class View:
 
     def _climbed(self, starts: list[Affine], kind: str) -> list[Candidate]:
         found = climb(self.fixed, self.moving, starts, kind=kind)
-        return [Candidate(self.back.after(c.affine).after(self.forth), c.score) for c in found]
+        return [Candidate(self.own(c.affine), c.score) for c in found]
+
+    def own(self, affine: Affine) -> Affine:
+        """A map between the drawn images as one between their own pixels."""
+        return self.back.after(affine).after(self.forth)
 
     def drawn(self, affine: Affine) -> Affine:
         """A map between the images' own pixels as one between the drawn ones."""

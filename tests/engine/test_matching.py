@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
+from cnnreg.engine.consensus import Matches, explain, fitted, least_squares
 from cnnreg.engine.finding import find
 from cnnreg.engine.initial import find_initial
-from cnnreg.engine.matching import Matches, explain, fitted, least_squares
 from cnnreg.engine.verdict import Agreement, Verdict, compare
 from cnnreg.geometry.affine import Affine
 from tests.engine.test_alignment import HERE, error, tensor
@@ -49,9 +49,11 @@ def test_least_squares_finds_the_map_it_was_made_with(kind):
         matrix = matrix @ np.array([[1.1, 0.2], [0.0, 0.9]])
     truth = Affine(matrix, np.array([5.0, -8.0]))
     here = np.random.default_rng(1).uniform(0, 100, (30, 2))
-    found = least_squares(here, truth(here), np.ones(30), kind)
-    np.testing.assert_allclose(found.matrix, truth.matrix, atol=1e-9)
-    np.testing.assert_allclose(found.offset, truth.offset, atol=1e-7)
+    weights = np.random.default_rng(2).uniform(0.1, 1, (2, 30))
+    matrices, offsets = least_squares(here, truth(here), weights, kind)
+    for matrix, offset in zip(matrices, offsets, strict=True):
+        np.testing.assert_allclose(matrix, truth.matrix, atol=1e-9)
+        np.testing.assert_allclose(offset, truth.offset, atol=1e-7)
 
 
 def test_a_few_right_matches_win_over_many_wrong_ones():
@@ -65,7 +67,11 @@ def test_a_few_right_matches_win_over_many_wrong_ones():
 
 def test_no_map_is_made_of_too_few_matches():
     assert explain(scattered(5, 0, HERE), "affine", reach=5.0, turn=0.6) is None
-    assert fitted(scattered(40, 40, HERE), Affine(np.eye(2), np.array([1e4, 0])), 5.0, "affine") is None
+    starts = [Affine(np.eye(2), np.array([1e4, 0])), HERE]
+    far, near = fitted(scattered(80, 40, HERE), starts, 5.0, "affine")
+    assert far is None
+    assert near is not None
+    assert error(near, HERE, (200, 200)) < 1
 
 
 def contrasts(image: np.ndarray) -> dict[str, np.ndarray]:
