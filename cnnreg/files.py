@@ -18,7 +18,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-REPORT = "report.json"  # which lists what a run has written
+REPORT, PAGE = "report.json", "report.html"  # the first lists what a run has written
+PREVIEW = "preview.json"  # in a pair's folder, from which the page of a batch is made
 PARTIAL = ".partial-"
 IMAGES = {"png", "tif", "tiff", "bmp", "mha", "nii", "nii.gz", "nrrd"}  # suffixes of images that are written
 

@@ -107,3 +107,14 @@ def test_help_imports_nothing_heavy(arguments):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "cnnreg" in done.stdout
+
+
+def test_registering_loads_nothing_for_the_command_line_but_typer(tmp_path):
+    """No pydantic and no rich, which take longer to import than a pair takes to read; and nothing of other commands."""
+    code = (
+        "import sys; from cnnreg.cli.main import run; code = run(['register', 'a.png', 'b.png', '--threads', '1']);"
+        "extra = {'pydantic', 'rich', 'scipy', 'skimage', 'cnnreg.cli.study', 'cnnreg.cli.batch'} & set(sys.modules);"
+        "sys.exit(f'imported {extra}' if extra else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == "error: cannot read a.png: No such file or directory\n"

@@ -7,10 +7,9 @@ from urllib.parse import quote
 
 from cnnreg.batch.folder import DONE, MISSING, BatchFolder
 from cnnreg.evaluation.page.entries import Entry, entry_of, failure
-from cnnreg.evaluation.page.preview import PREVIEW
-from cnnreg.evaluation.page.writing import PAGE, write_page
+from cnnreg.evaluation.page.writing import write_page
 from cnnreg.evaluation.tables import flatten
-from cnnreg.files import replacing
+from cnnreg.files import PAGE, PREVIEW, replacing
 
 SUMMARY = "summary.csv"
 FIRST = ("pair_id", "status", "verdict", "probability", "error", "fixed", "moving")

@@ -17,8 +17,8 @@ from cnnreg.batch.folder import DONE, FAILED, BatchFolder, read_json
 from cnnreg.batch.sketch import sketch
 from cnnreg.batch.task import Task
 from cnnreg.errors import CnnregError, FileNotice, OutputError
-from cnnreg.evaluation.page.preview import PREVIEW, preview_side
-from cnnreg.files import REPORT, sha256
+from cnnreg.evaluation.page.preview import preview_side
+from cnnreg.files import PREVIEW, REPORT, sha256
 from cnnreg.interface.registrar import Registrar
 from cnnreg.pipeline.preview import preview
 from cnnreg.pipeline.report import FIELD, PICTURE, write_registration

@@ -9,6 +9,8 @@ import typer
 
 from cnnreg.cli import batching, options
 from cnnreg.cli.declaring import FOLDER, MACHINE, NUMBER, OUTPUT, argument, option
+from cnnreg.cli.rows import WithRowOptions
+from cnnreg.cli.shelf import alone
 from cnnreg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -193,3 +195,6 @@ def choose_pieces(text: str | None) -> tuple[str, ...]:
         if word not in PIECES:
             raise UsageError(unknown_name("value of --outputs", word, PIECES))
     return tuple(piece for piece in PIECES if piece in words(text))
+
+
+app = alone(batch, cls=WithRowOptions)

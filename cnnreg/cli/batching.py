@@ -154,7 +154,7 @@ def collect(folder: Path, *, quiet: bool) -> None:
     """
     from cnnreg.batch.folder import BatchFolder
     from cnnreg.batch.summary import SUMMARY, summarise, write_summary_page
-    from cnnreg.evaluation.page.writing import PAGE
+    from cnnreg.files import PAGE
 
     batch = BatchFolder(folder)
     undone = summarise(batch)

@@ -4,17 +4,31 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from cnnreg.cli.values import reader_of
+
 PANEL = "Help"
 WIDTH = 22  # characters of names in their column
 
 
-class Command(TyperCommand):
-    """A command."""
+class Own:
+    """What our commands do otherwise than Typer's: they read their own values, and tidy their help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options and arguments, --help among them."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if param._runtime_param is None:
+                param._runtime_param = reader_of(param)  # None: Typer's own
+        return params
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
         _tidy(self, ctx)
-        super().format_help(ctx, formatter)
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class Command(Own, TyperCommand):
+    """A command."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Arguments as they are named: in brackets where they may be left out, and else in nothing."""
@@ -22,16 +36,11 @@ class Command(TyperCommand):
         return [piece.replace("...]...", "...]") for piece in pieces]
 
 
-class Group(TyperGroup):
+class Group(Own, TyperGroup):
     """A command that has commands."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the help."""
-        _tidy(self, ctx)
-        super().format_help(ctx, formatter)
 
-
-def _tidy(command: Command | Group, ctx: Any) -> None:
+def _tidy(command: Any, ctx: Any) -> None:
     paragraphs = (command.help or "").split("\n\n")
     command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     for parameter in command.get_params(ctx):

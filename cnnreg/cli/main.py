@@ -12,41 +12,47 @@ import typer
 from typer.exceptions import TyperException
 
 from cnnreg import __version__
-from cnnreg.cli import console, models, presets, transform
-from cnnreg.cli.applications import csub, strain
-from cnnreg.cli.batch import batch
-from cnnreg.cli.demo import demo
-from cnnreg.cli.evaluate import apply, evaluate
-from cnnreg.cli.help import PANEL, Command, Group
-from cnnreg.cli.register import adapt, register
-from cnnreg.cli.rows import WithRowOptions
-from cnnreg.cli.study import study
-from cnnreg.cli.train import train
+from cnnreg.cli import console
+from cnnreg.cli.help import PANEL, Group
+from cnnreg.cli.shelf import Place, Shelf
 from cnnreg.errors import CnnregError, FileNotice, UsageError
+
+REGISTRATION, MODELS, APPLICATIONS, FIRST = "Registration", "Models", "Applications", "First steps"
+COMMANDS = {
+    "register": Place("register", "register", REGISTRATION),
+    "apply": Place("evaluate", "apply", REGISTRATION),
+    "evaluate": Place("evaluate", "evaluate", REGISTRATION),
+    "batch": Place("batch", "app", REGISTRATION),
+    "transform": Place("transform", "app", REGISTRATION),
+    "train": Place("train", "train", MODELS),
+    "adapt": Place("register", "adapt", MODELS),
+    "finetune": Place("register", "adapt", MODELS, hidden=True),  # as others call it
+    "models": Place("models", "app", MODELS),
+    "presets": Place("presets", "app", MODELS),
+    "csub": Place("applications", "csub", APPLICATIONS),
+    "strain": Place("applications", "strain", APPLICATIONS),
+    "study": Place("study", "study", APPLICATIONS),
+    "demo": Place("demo", "demo", FIRST),
+    "info": Place("presets", "info", FIRST),
+}
+
+
+class Root(Group):
+    """``cnnreg`` itself."""
+
+    def __init__(self, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.commands = Shelf(COMMANDS)  # type: ignore[assignment]  # to which nothing is added
+
 
 app = typer.Typer(
     name="cnnreg",
-    cls=Group,
+    cls=Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug keeps Python's own traceback
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Deformable registration of 2D images: a network predicts the displacement field, iterations improve it.",
 )
-PANELS = {
-    "Registration": (register, apply, evaluate),
-    "Models": (train, adapt),
-    "Applications": (csub, strain, study),
-    "First steps": (demo, presets.info),
-}
-for panel, commands in PANELS.items():
-    for command in commands:
-        app.command(cls=Command, rich_help_panel=panel)(command)
-app.command(cls=WithRowOptions, rich_help_panel="Registration")(batch)
-app.command("finetune", cls=Command, hidden=True)(adapt)  # as others call it
-app.add_typer(transform.app, name="transform", rich_help_panel="Registration")
-app.add_typer(models.app, name="models", rich_help_panel="Models")
-app.add_typer(presets.app, name="presets", rich_help_panel="Models")
-
 
 INTERRUPTED = 130
 BEYOND_US = {  # errors of the system that no code of ours can have caused
@@ -58,12 +64,6 @@ BEYOND_US = {  # errors of the system that no code of ours can have caused
     errno.EROFS,
     errno.EACCES,
     errno.EIO,
-}
-WORDS = {
-    "Value error, ": "",
-    "Input should be a valid integer, unable to parse string as an integer": "a whole number was expected",
-    "Input should be a valid number, unable to parse string as a number": "a number was expected",
-    "Input should be": "it must be",
 }
 _show_other = warnings.showwarning
 
@@ -114,7 +114,7 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except TyperException as error:
         if message := error.format_message():  # empty where the help has been shown instead
-            console.error(_worded(message) + _habit(message, sys.argv[1:] if arguments is None else arguments))
+            console.error(message + _habit(message, sys.argv[1:] if arguments is None else arguments))
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in "cnnreg ... | head"
         sys.stderr.close()
@@ -130,13 +130,6 @@ def run(arguments: list[str] | None = None) -> int:
             console.error("out of memory; use smaller images, --device cpu, or a machine with more")
             return 1
         raise
-
-
-def _worded(message: str) -> str:
-    """What is wrong with a value, in the words of people instead of those of a library."""
-    for theirs, ours in WORDS.items():
-        message = message.replace(theirs, ours)
-    return message
 
 
 def _habit(message: str, arguments: list[str]) -> str:

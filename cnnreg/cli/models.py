@@ -13,7 +13,9 @@ from cnnreg.cli.help import Command, Group
 from cnnreg.errors import UsageError
 
 SOURCE = "Source"
-app = typer.Typer(cls=Group, no_args_is_help=True, help="List, inspect, fetch and verify trained models.")
+app = typer.Typer(
+    cls=Group, add_completion=False, no_args_is_help=True, help="List, inspect, fetch and verify trained models."
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or its folder.", show_default=False)]
 Source = Annotated[

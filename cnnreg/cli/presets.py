@@ -8,7 +8,9 @@ import typer
 from cnnreg.cli import console, options
 from cnnreg.cli.help import Command, Group
 
-app = typer.Typer(cls=Group, no_args_is_help=True, help="Show sets of parameters, to use or to edit.")
+app = typer.Typer(
+    cls=Group, add_completion=False, no_args_is_help=True, help="Show sets of parameters, to use or to edit."
+)
 
 
 @app.command("list", cls=Command)

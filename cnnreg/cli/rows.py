@@ -5,13 +5,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import typer
+import typer.main
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from cnnreg.cli.help import Command
 from cnnreg.cli.plan import Options
 from cnnreg.cli.register import register
+from cnnreg.cli.shelf import alone
 from cnnreg.errors import UsageError, unknown_name
 
 IMAGES = ("fixed", "moving")
@@ -29,9 +30,7 @@ def _parser() -> TyperCommand:
 
 def _register() -> TyperCommand:
     """``register`` itself."""
-    app = typer.Typer(add_completion=False)
-    app.command()(register)
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(alone(register))
     assert isinstance(command, TyperCommand)
     return command
 

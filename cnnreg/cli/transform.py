@@ -11,6 +11,7 @@ from cnnreg.cli.help import Command, Group
 
 app = typer.Typer(
     cls=Group,
+    add_completion=False,
     no_args_is_help=True,
     help="Invert, compose, inspect and convert displacement fields and affine transforms, also those of other tools.",
 )

@@ -18,7 +18,7 @@ from torch import Tensor
 from cnnreg.config import RefinementConfig
 from cnnreg.engine.outcome import Refinement
 from cnnreg.engine.pyramid import Level, fill
-from cnnreg.geometry.fields import Warper, jacobian_determinant
+from cnnreg.geometry.fields import Warper, jacobian_determinant, lengths
 from cnnreg.geometry.splines import SplineFamily
 from cnnreg.similarity.filters import gradient
 from cnnreg.watching import unwatched
@@ -146,7 +146,7 @@ class FreeForm:
         wild = jacobian_determinant(field).amin((1, 2)) < COMPRESSION
         if self.region is not None:
             wild |= leaving(self.region, self.warper(self.region, field)) > LEAVING
-        wild |= field.norm(dim=1).amax((1, 2)) > REACH * self.level.side
+        wild |= lengths(field).amax((1, 2)) > REACH * self.level.side
         return _State(
             coefficients,
             torch.where(wild, torch.inf, self.weight / 2 * bent - value),

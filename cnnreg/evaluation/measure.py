@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnreg.evaluation import metrics
-from cnnreg.geometry.fields import handedness, jacobian_determinant, sample
+from cnnreg.geometry.fields import handedness, jacobian_determinant, lengths, sample
 from cnnreg.geometry.resampling import move_points, source_points, warp_labels
 from cnnreg.images.image import Grid, Image
 from cnnreg.pairs.labelmaps import Labels
@@ -40,7 +40,7 @@ def measure(evidence: Evidence, field: Tensor | None) -> Measures:
         measures |= alikeness(evidence.fixed, warped, _known(evidence.fixed, evidence, field))
     if field is not None:
         measures |= metrics.regularity(handedness(field) * jacobian_determinant(field)[0].numpy())
-        length = field.norm(dim=1)
+        length = lengths(field)
         measures |= {"displacement_mean_px": length.mean().item(), "displacement_max_px": length.max().item()}
     if evidence.seg_fixed is not None and evidence.seg_moving is not None:
         measures["overlap"] = _overlap(evidence, field)

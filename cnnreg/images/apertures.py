@@ -4,6 +4,8 @@ The outline of a head or a section bends as it likes; that of an aperture is exp
 within the width of a cell.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,9 @@ LEAST_INSIDE, LEAST_OUTSIDE = 0.25, 0.04  # of the image
 GROUND, ALIKE = 0.3, 0.02  # of what is inside, at most, has the value of what is outside; which is so near
 CONVEX = 0.95  # of the smallest convex shape around, at least
 TEXTURE = 0.02  # standard deviation inside; a plain disc is a thing, not a field of view
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -81,7 +86,7 @@ def _parts(points: Array, side: int, *, arcs: bool = True) -> tuple[int, int] | 
     return counts[3], counts[2]
 
 
-def _best(points: Array, degree: int, rng: np.random.Generator, side: int, reach: float = NEAR) -> Mask:
+def _best(points: Array, degree: int, rng: "Generator", side: int, reach: float = NEAR) -> Mask:
     """Which points (N, 2) lie on the circle (``degree`` 3) or line (2) that most of them lie on, or so near."""
     best = np.zeros(len(points), bool)
     for _ in range(2):  # the second time from those that were found

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cnnreg.errors import ImageError
 from cnnreg.geometry.exchange import export_field, kind_of
-from cnnreg.geometry.fields import inside
+from cnnreg.geometry.fields import inside, lengths
 from cnnreg.geometry.itktransform import is_transform_file, sample_itk
 from cnnreg.geometry.resampling import invert_field, move_points, source_points, warp_image
 from cnnreg.images import image as files
@@ -86,7 +86,7 @@ class Field:
 
     def __repr__(self) -> str:
         height, width = self.grid.size
-        longest = self.tensor.norm(dim=1).max().item()
+        longest = lengths(self.tensor).max().item()
         return f"<Field of {width} x {height} pixels, displacements up to {longest:.2f} px>"
 
 

@@ -1,7 +1,5 @@
 """What registering from Python gives: a registered pair, which shows, applies and saves itself."""
 
-import base64
-import html
 import io
 from pathlib import Path
 from typing import Any
@@ -123,5 +121,8 @@ class Registration:
         return file.getvalue()
 
     def _repr_html_(self) -> str:
+        import base64
+        import html
+
         data = base64.b64encode(self._repr_png_()).decode()
         return f'<p>{html.escape(repr(self))}</p><img src="data:image/png;base64,{data}" alt="the registration">'

@@ -12,17 +12,14 @@ from numpy.typing import NDArray
 
 from cnnreg.engine.initial import Initial
 from cnnreg.engine.verdict import Verdict
-from cnnreg.evaluation.page.preview import PREVIEW
-from cnnreg.evaluation.page.writing import PAGE
-from cnnreg.evaluation.picture import draw_registration
 from cnnreg.evaluation.tables import summary
-from cnnreg.files import REPORT, claim_results, publishing, sha256
+from cnnreg.files import PAGE, PREVIEW, REPORT, claim_results, publishing, sha256
 from cnnreg.geometry.decomposition import decompose
 from cnnreg.geometry.transformfile import write_affine
 from cnnreg.images.image import Grid, Image, suffix_for, write_field, write_image
 from cnnreg.learning.modelcards import Model
-from cnnreg.pipeline.preview import seen, write_page_of
 from cnnreg.pipeline.registration import Inverse, Registration
+from cnnreg.pipeline.seen import seen
 from cnnreg.pipeline.system import describe_run
 
 DRAWN = 1360  # pixels of the longer side from which the picture is drawn: four times those of a panel
@@ -96,6 +93,8 @@ def write_registration(
         if REPORT in names:
             (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if PAGE in names:
+            from cnnreg.pipeline.preview import write_page_of
+
             links = tuple((name, name) for name in names if name != PAGE)
             write_page_of(result, report, staging / PAGE, links=links)
     return [folder / name for name in names]
@@ -216,6 +215,8 @@ def how(result: Registration) -> str:
 
 def picture(result: Registration) -> Any:
     """The nine panels of a result; large images are shrunk first."""
+    from cnnreg.evaluation.picture import draw_registration  # with Pillow, for those who draw
+
     width, height = result.pair.fixed.grid.size[::-1]
     fixed_name, moving_name = (Path(name).name for name in result.request.names)
     return draw_registration(

@@ -14,7 +14,7 @@ from cnnreg.files import refuse_inputs
 from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.decomposition import decompose
 from cnnreg.geometry.exchange import export_field, import_field, kind_of
-from cnnreg.geometry.fields import handedness, jacobian_determinant, pixel_grid, sample
+from cnnreg.geometry.fields import handedness, jacobian_determinant, lengths, pixel_grid, sample
 from cnnreg.geometry.resampling import between, invert_field
 from cnnreg.geometry.transformfile import is_affine, read_affine, write_affine
 from cnnreg.images.image import Grid, Image, read_image, write_image
@@ -142,7 +142,7 @@ def describe(transform: Transform) -> dict[str, Any]:
             "rotation": f"{parts.turn} (y downwards){', after mirroring left to right' if parts.mirrored else ''}",
             "scale": f"{parts.scale:.5g}, stretch {parts.stretch:.5g}",
         }
-    grid, length = transform.grid, transform.field.norm(dim=1)
+    grid, length = transform.grid, lengths(transform.field)
     mirrors = handedness(transform.field) < 0
     summary = metrics.regularity((-1 if mirrors else 1) * jacobian_determinant(transform.field)[0].numpy())
     return {

@@ -79,7 +79,7 @@ def test_a_choice_that_there_is_not_lists_those_there_are(
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("fifty", "a whole number was expected"), ("-3", "it must be greater than or equal to 0")]
+    ("value", "said"), [("fifty", "a whole number was expected, got 'fifty'"), ("-3", "it must be 0 or more, got '-3'")]
 )
 def test_a_value_that_is_none_is_said_so(value: str, said: str, cli: Callable[..., Ended]):
     """In words that are not those of a library."""

@@ -86,7 +86,7 @@ def test_borders_lie_around_the_labels():
 
 def test_a_fold_of_one_pixel_survives_the_reduction():
     """Averaged with its neighbours it would vanish from the picture, and with it the warning."""
-    from cnnreg.pipeline.preview import fold_keeping
+    from cnnreg.pipeline.seen import fold_keeping
 
     determinant = torch.ones(1, 1, 960, 720)
     determinant[0, 0, 500, 300] = -0.1

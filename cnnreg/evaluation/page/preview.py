@@ -15,7 +15,6 @@ from cnnreg.evaluation.picture import area_colours, grey
 
 Array = NDArray[Any]
 
-PREVIEW = "preview.json"  # in a pair's folder, from which the page of a batch is made
 PANELS = 4  # fixed, moving, warped, Jacobian
 BLOCK = 16  # rows that a codec takes together: panels start at multiples of it, or one would shine through in another
 QUALITIES = (80, 55, 30)  # of WebP: less than 80 only where noise takes more than the room

@@ -15,7 +15,6 @@ from cnnreg.evaluation.page.entries import VERDICTS, Entry
 from cnnreg.evaluation.tables import TITLES, Ends
 from cnnreg.files import write_text
 
-PAGE = "report.html"
 SCRIPTS = ("model.js", "images.js", "plots.js", "table.js", "view.js")
 MOST_BYTES = 200_000_000  # of images in a page; a browser keeps the text of a page of 500 MB, but not gladly
 WORST_FIRST = ("error", *VERDICTS, "")
