@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 from cnnreg import defaults
-from cnnreg.cli import console, options, progress, settings
+from cnnreg.cli import console, options, progress
 from cnnreg.cli.declaring import FILE, FOLDER, LABELS, NUMBER, OUTPUT, argument, option
+from cnnreg.interface.setup import make_setup
 
 SEGMENTS = "Sectors"
 ITERATIONS = 50  # of csub
@@ -51,7 +52,7 @@ def csub(
         from cnnreg.watching import Watcher
 
         folder = out or Path(f"{stem(image)}_csub")
-        setup = settings.make_setup(
+        setup = make_setup(
             preset=preset,
             parameters=parameters,
             model=model,

@@ -161,38 +161,28 @@ def apply(
 
     Writes NAME_warped.<ext> for images and NAME_transformed.csv for points.
     """
-    if not images and not points and not moving_points:
-        raise UsageError("nothing to warp: give images, or --points")
-    if physical and not points and not moving_points:
-        raise UsageError("--physical has no effect without points")
     if labels and interpolation == "linear":
         raise UsageError("--label and --interpolation linear exclude each other")
-    if label_threshold is not None and not (labels or interpolation == "nearest"):
-        raise UsageError("--label-threshold makes masks of label maps: give --label, too")
-    of_images = {"--label": labels, "--interpolation": interpolation, "--reference": reference}
-    of_images |= {"--slice": slice_index is not None and not moving}
-    if without := [name for name, given in of_images.items() if given and not images]:
-        raise UsageError(f"{without[0]} has no effect without images")
+    if interpolation and not images:
+        raise UsageError("--interpolation has no effect without images")
     with progress.display(quiet=quiet) as shown:
-        from cnnreg.pipeline.application import Application, apply_field
+        from cnnreg.interface.transforms import apply as run
 
         shown.stage("warp")
-        written = apply_field(
-            Application(
-                field,
-                out,
-                tuple(images or ()),
-                points,
-                moving_points,
-                labels=labels or interpolation == "nearest",
-                physical=physical,
-                moving=moving,
-                reference=reference,
-                slice_index=slice_index,
-                label_threshold=label_threshold,
-                spacing=settings.numbers(spacing, "--spacing"),
-                overwrite=overwrite,
-            )
+        written = run(
+            field,
+            images or (),
+            out=out,
+            points=points,
+            moving_points=moving_points,
+            labels=labels or interpolation == "nearest",
+            physical=physical,
+            moving=moving,
+            reference=reference,
+            slice_index=slice_index,
+            label_threshold=label_threshold,
+            spacing=settings.numbers(spacing, "--spacing"),
+            overwrite=overwrite,
         )
     if not quiet:
         for path in written:

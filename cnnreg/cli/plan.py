@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnnreg import defaults
 from cnnreg.cli import settings
 from cnnreg.errors import UsageError
-from cnnreg.interface.setup import Choices
+from cnnreg.interface.setup import Choices, make_setup
 
 if TYPE_CHECKING:
     from cnnreg.pipeline.loading import Request
@@ -76,7 +76,7 @@ def plan(options: Options) -> tuple["Setup", "Request"]:
         options.landmark_weight,
         options.features,
     )
-    setup = settings.make_setup(
+    setup = make_setup(
         preset=options.preset,
         parameters=options.parameters,
         model=options.model,

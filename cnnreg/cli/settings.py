@@ -1,11 +1,8 @@
-"""Options that hold numbers, and those that go together; what they change is said in ``interface/setup.py``."""
+"""Options that hold numbers, and those that go together."""
 
 import math
 
 from cnnreg.errors import UsageError
-from cnnreg.interface.setup import make_setup, section
-
-__all__ = ["both_or_neither", "make_setup", "numbers", "section", "two"]
 
 COMMA = 5  # pixels this many times as long as wide, in whole numbers, are taken for a decimal comma
 

@@ -1,21 +1,13 @@
 """``cnnreg train``."""
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cnnreg import defaults
-from cnnreg.cli import console, options, progress, settings
+from cnnreg.cli import console, options, progress
 from cnnreg.cli.declaring import FOLDER, MODEL, NUMBER, OUTPUT, TRAINING, argument, option
-from cnnreg.errors import UsageError
 
-if TYPE_CHECKING:
-    from cnnreg.learning.modelcards import Card
-    from cnnreg.pipeline.pretraining import TrainingRequest
-    from cnnreg.pipeline.setup import Setup
-
-Show = Callable[[int, int, str], None]  # step, steps, note
 CARD = "Card of the model"
 
 
@@ -98,51 +90,34 @@ def train(
 
     Ctrl-C writes a checkpoint, from which --resume continues.
     """
-    if steps and epochs:
-        raise UsageError("--steps and --epochs exclude each other")
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite exclude each other")
     with progress.display(quiet=quiet) as shown:
-        from cnnreg.pipeline.pretraining import TrainingRequest
+        from cnnreg.interface.commands import train as run
+        from cnnreg.learning.modelcards import read_card
 
-        setup = settings.make_setup(
+        show = progress.training(shown, quiet=quiet)
+        run(
+            table,
+            out,
+            validation=validation,
+            mirror=mirror,
+            features=features,
+            model=model,
+            steps=steps,
+            epochs=epochs,
             preset=preset,
             parameters=parameters,
-            model=model,
+            description=description,
+            license=license,
             device=device,
-            seed=seed,
             threads=threads,
-            changes=settings.section("training", steps=steps),
+            seed=seed,
+            resume=resume,
+            overwrite=overwrite,
+            track=shown.track,
+            on_step=lambda now: show(now.step, now.steps, now.note),
         )
-        request = TrainingRequest(table, out, validation, mirror, epochs, resume, overwrite, description, license)
-        show = progress.training(shown, quiet=quiet)
-        card = _descriptors(request, setup, steps, shown, show) if features else _fields(request, setup, shown, show)
     if not quiet:
-        for name, value in card.metrics.get("validation", {}).items():
+        for name, value in read_card(out).metrics.get("validation", {}).items():
             console.say(f"validation {name} {value:.4f}")
         console.say(f"wrote {shlex.quote(str(out))}")
         console.next_command("cnnreg", "register", "FIXED", "MOVING", "--features" if features else "--model", out)
-
-
-def _fields(request: "TrainingRequest", setup: "Setup", shown: progress.Display, show: Show) -> "Card":
-    """A model that predicts displacement fields."""
-    from cnnreg.learning.training import Progress
-    from cnnreg.pipeline.pretraining import train_model
-
-    def on_step(now: Progress) -> None:
-        show(now.step, now.steps, f"loss {now.loss:.4f}, {now.images_per_second:.0f} images/s")
-
-    return train_model(request, setup, track=shown.track, on_step=on_step)
-
-
-def _descriptors(
-    request: "TrainingRequest", setup: "Setup", steps: int | None, shown: progress.Display, show: Show
-) -> "Card":
-    """A model that describes images."""
-    from cnnreg.learning.features.training import FeatureProgress
-    from cnnreg.pipeline.describing import STEPS, train_descriptors
-
-    def on_step(now: FeatureProgress) -> None:
-        show(now.step, now.steps, f"loss {now.loss:.3f}, {now.found:.0%} of the cells found")
-
-    return train_descriptors(request, setup, steps=steps or STEPS, track=shown.track, on_step=on_step)

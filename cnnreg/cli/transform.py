@@ -70,9 +70,9 @@ Moving = Annotated[
 def info(transform: Input, source: Source = None, fixed: Fixed = None, moving: Moving = None) -> None:
     """Describe a transform: its kind, geometry, length and folding."""
     with progress.display(quiet=False):
-        from cnnreg.pipeline.transformation import describe, read_transform
+        from cnnreg.interface import transforms
 
-        found = describe(read_transform(transform, kind=source, like=fixed, moving=moving))
+        found = transforms.describe(transform, source=source, fixed=fixed, moving=moving)
     for name, value in found.items():
         console.say(f"{name + ':':<12} {value}")
 
@@ -84,13 +84,10 @@ def invert(transform: Input, out: Output, like: Like = None, overwrite: options.
     Give --reference MOVING where the two images have different grids.
     """
     with progress.display(quiet=False) as shown:
-        from cnnreg.pipeline import transformation as t
+        from cnnreg.interface import transforms
 
-        t.claim_file(out, overwrite=overwrite, inputs=[transform, like])
         shown.stage("invert")
-        inverse, told = t.invert(t.read_transform(transform), like=like)
-        shown.stage("write")
-        written = t.write_transform(inverse, out)
+        written, told = transforms.invert(transform, out, reference=like, overwrite=overwrite)
     for name, value in told.items():
         console.say(f"{name} {value:.4g}")
     _tell(written)
@@ -98,7 +95,7 @@ def invert(transform: Input, out: Output, like: Like = None, overwrite: options.
 
 @app.command(cls=Command)
 def compose(
-    transforms: Annotated[
+    parts: Annotated[
         list[Path],
         typer.Argument(
             metavar="TRANSFORM...",
@@ -115,11 +112,10 @@ def compose(
     Points of the fixed image go through the first transform, then the next, to the moving image.
     """
     with progress.display(quiet=False) as shown:
-        from cnnreg.pipeline import transformation as t
+        from cnnreg.interface import transforms
 
-        t.claim_file(out, overwrite=overwrite, inputs=[*transforms, like])
         shown.stage("composing the transforms")
-        written = t.write_transform(t.compose([t.read_transform(path) for path in transforms], like=like), out)
+        written = transforms.compose(parts, out, reference=like, overwrite=overwrite)
     _tell(written)
 
 
@@ -130,15 +126,13 @@ def jacobian(transform: Input, out: Output, overwrite: options.Overwrite = False
     1 keeps areas. Above 1 an area of the fixed image is larger in the moving image. At 0 and below the field folds.
     """
     with progress.display(quiet=False) as shown:
-        from cnnreg.pipeline import transformation as t
+        from cnnreg.interface import transforms
 
-        t.claim_file(out, overwrite=overwrite, inputs=[transform])
         shown.stage("computing the Jacobian determinant")
-        image, summary = t.jacobian(t.read_transform(transform))
-        t.save_map(image, out)
+        written, summary = transforms.jacobian(transform, out, overwrite=overwrite)
     for name, value in summary.items():
         console.say(f"{name} {value:.5g}")
-    _tell([out])
+    _tell(written)
 
 
 @app.command(cls=Command)
@@ -153,12 +147,12 @@ def convert(
 ) -> None:
     """Convert a displacement field between ITK, ANTs, elastix, VoxelMorph and SciPy."""
     with progress.display(quiet=False) as shown:
-        from cnnreg.pipeline import transformation as t
+        from cnnreg.interface import transforms
 
-        t.claim_file(out, overwrite=overwrite, inputs=[transform, fixed, moving])
         shown.stage("converting the field")
-        read = t.read_transform(transform, kind=source, like=fixed, moving=moving)
-        written = t.write_transform(read, out, kind=target, moving=moving)
+        written = transforms.convert(
+            transform, out, source=source, target=target, fixed=fixed, moving=moving, overwrite=overwrite
+        )
     _tell(written)
 
 

@@ -9,10 +9,11 @@ from cnnreg.errors import UsageError
 from cnnreg.interface.fields import Field
 from cnnreg.interface.images import AnyImage, PointTable, take, take_labels, take_points
 from cnnreg.interface.setup import make_setup, section
+from cnnreg.learning.features.training import FeatureProgress
 from cnnreg.learning.modelfolder import claim_model_folder
 from cnnreg.learning.training import Progress
 from cnnreg.pairs.dataset import read_pairs
-from cnnreg.pipeline import pretraining, scoring
+from cnnreg.pipeline import describing, pretraining, scoring
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.reading import Spacing
 from cnnreg.pipeline.tuning import AdaptedModel, adapt_model
@@ -68,6 +69,7 @@ def train(
     *,
     validation: File | None = None,
     mirror: bool = False,
+    features: bool = False,
     model: str = "none",
     steps: int | None = None,
     epochs: int | None = None,
@@ -81,10 +83,11 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     track: pretraining.Track = pretraining.untracked,
-    on_step: Callable[[Progress], None] = unwatched,
+    on_step: Callable[[Progress | FeatureProgress], None] = unwatched,
 ) -> Path:
     """Train a model on a table of pairs, as ``cnnreg train`` does; returns its folder, which is a model's name.
 
+    ``features``: the model describes images, for ``register(features=...)``; the table may have a column ``image``.
     ``track`` and ``on_step`` are told how far reading and training are.
 
     Raises:
@@ -107,7 +110,10 @@ def train(
     request = pretraining.TrainingRequest(
         Path(pairs), Path(out), table, mirror, epochs, resume, overwrite, description, license
     )
-    pretraining.train_model(request, setup, track=track, on_step=on_step)
+    if features:
+        describing.train_descriptors(request, setup, steps=steps or describing.STEPS, track=track, on_step=on_step)
+    else:
+        pretraining.train_model(request, setup, track=track, on_step=on_step)
     return Path(out)
 
 

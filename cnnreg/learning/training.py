@@ -55,6 +55,11 @@ class Progress:
     loss: float
     images_per_second: float
 
+    @property
+    def note(self) -> str:
+        """The numbers in words."""
+        return f"loss {self.loss:.4f}, {self.images_per_second:.0f} images/s"
+
 
 def train(
     network: RegistrationNetwork,

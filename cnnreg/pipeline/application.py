@@ -43,6 +43,18 @@ class Application:
     spacing: tuple[float, float] | None = None  # (x, y) in mm, of images whose files do not say
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        if not (self.images or self.points or self.moving_points):
+            raise UsageError("nothing to warp: give images, or --points")
+        if self.physical and not (self.points or self.moving_points):
+            raise UsageError("--physical has no effect without points")
+        if self.label_threshold is not None and not self.labels:
+            raise UsageError("--label-threshold makes masks of label maps: give --label, too")
+        of_images = {"--label": self.labels, "--reference": self.reference}
+        of_images |= {"--slice": self.slice_index is not None and not self.moving}
+        if without := [name for name, given in of_images.items() if given and not self.images]:
+            raise UsageError(f"{without[0]} has no effect without images")
+
     @property
     def inputs(self) -> list[Path]:
         """All that is read."""

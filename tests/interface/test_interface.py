@@ -42,7 +42,8 @@ def test_the_package_is_there_at_once():
 
 
 def test_every_name_is_there():
-    assert all(callable(getattr(cnnreg, name)) for name in cnnreg.__all__)
+    assert all(callable(getattr(cnnreg, name)) for name in cnnreg.__all__ if name != "transforms")
+    assert callable(cnnreg.transforms.invert)
 
 
 def test_files_and_arrays_give_the_same(arrays, registered, tmp_path, cli):
@@ -60,6 +61,31 @@ def test_files_and_arrays_give_the_same(arrays, registered, tmp_path, cli):
     assert {p.name for p in (tmp_path / "p").iterdir()} == {p.name for p in (tmp_path / "r").iterdir()}
     reports = [json.loads((tmp_path / folder / "report.json").read_text()) for folder in ("p", "r")]
     assert reports[0]["metrics"] == reports[1]["metrics"] == from_files.measures
+
+
+def test_fields_on_disk_are_used_as_the_commands_use_them(arrays, registered, tmp_path, cli):
+    """To the byte; and what has no effect is refused here, too."""
+    registered.save(tmp_path / "r")
+    field, image = tmp_path / "r" / "field.mha", tmp_path / "m.png"
+    sitk.WriteImage(sitk.GetImageFromArray(arrays[1]), str(image))
+    for folder in ("cli", "py"):
+        (tmp_path / folder).mkdir()
+    for name, words, call in (
+        ("apply", ["apply", field, image, "-o"], lambda out: cnnreg.apply(field, [image], out=out)),
+        ("i.mha", ["transform", "invert", field, "-o"], lambda out: cnnreg.transforms.invert(field, out)),
+        ("c.mha", ["transform", "compose", field, field, "-o"], lambda o: cnnreg.transforms.compose([field, field], o)),
+        ("j.mha", ["transform", "jacobian", field, "-o"], lambda out: cnnreg.transforms.jacobian(field, out)),
+        ("f.npy", ["transform", "convert", field, "-o"], lambda out: cnnreg.transforms.convert(field, out)),
+    ):
+        assert cli(*words, tmp_path / "cli" / name).code == 0
+        call(tmp_path / "py" / name)
+    written = [sorted(p.relative_to(tmp_path / f) for p in (tmp_path / f).rglob("*.*")) for f in ("cli", "py")]
+    assert written[0] == written[1]
+    assert len(written[0]) == 5
+    assert all((tmp_path / "cli" / p).read_bytes() == (tmp_path / "py" / p).read_bytes() for p in written[0])
+    assert cnnreg.transforms.describe(field)["size"] == "56 x 40 pixels"
+    with pytest.raises(CnnregError, match="--physical has no effect without points"):
+        cnnreg.apply(field, [image], out=tmp_path, physical=True)
 
 
 def test_what_comes_back_is_of_the_type_that_went_in(arrays, registered):

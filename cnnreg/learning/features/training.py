@@ -60,6 +60,11 @@ class FeatureProgress:
     loss: float
     found: float  # share of the cells whose true place wins, both lately
 
+    @property
+    def note(self) -> str:
+        """The numbers in words."""
+        return f"loss {self.loss:.3f}, {self.found:.0%} of the cells found"
+
 
 @dataclass
 class _State:
