@@ -33,7 +33,7 @@ from cnnreg.geometry.fields import resize
 from cnnreg.geometry.resampling import shrink
 from cnnreg.learning.adaptation import adapt
 from cnnreg.learning.modelcards import load_model
-from cnnreg.learning.modelstore import find
+from cnnreg.learning.modelplaces import find
 from cnnreg.pairs.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
 from cnnreg.pairs.mirroring import mirror_pair
 from cnnreg.pipeline.registration import gather

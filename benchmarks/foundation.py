@@ -29,7 +29,7 @@ from cnnreg.evaluation.measure import Measures, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.learning.adaptation import adapt
 from cnnreg.learning.modelcards import load_model
-from cnnreg.learning.modelstore import find
+from cnnreg.learning.modelplaces import find
 from cnnreg.pairs.dataset import Pair
 from cnnreg.pipeline.registration import gather
 from cnnreg.pipeline.setup import working_inputs

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnreg.errors import ConfigError, UsageError, unknown_name
-from cnnreg.synonyms import METRICS, by_key
+from cnnreg.synonyms import METRICS, by_key, of_other_tool
 
 
 def _number(default: float, help: str, *, low: float = 0, high: float = float("inf")) -> Any:
@@ -259,7 +259,7 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read the {kind} {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not a TOML {kind}: {error}") from None
+        raise ConfigError(f"{path} is not a TOML {kind}: {of_other_tool(path) or error}") from None
 
 
 def read_parameters(path: Path) -> tuple[Config, set[str]]:

@@ -1,6 +1,8 @@
 """Further names of parameters and of metrics: those of other tools, and those of earlier versions."""
 
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from cnnreg.errors import ConfigError
@@ -37,3 +39,13 @@ def by_key(section: str, values: Mapping[str, Any], keys: Iterable[str]) -> dict
             raise ConfigError(f"{section}.{given[key]} and {section}.{name} are two names of one key; give one of them")
         found[key], given[key] = value, name
     return found
+
+
+def of_other_tool(path: Path) -> str:
+    """What to say of a parameter file that is elastix's, such as ``(Metric "AdvancedMattesMutualInformation")``."""
+    if not re.search(rb"^[ \t]*\(\w+( [^()]*)?\)[ \t\r]*(//.*)?$", path.read_bytes(), re.MULTILINE):
+        return ""
+    return (
+        "it is a parameter file of elastix; 'cnnreg presets show default' prints one of cnnreg's, and --metric, "
+        "--init and --max-size say most of what such files are changed for"
+    )

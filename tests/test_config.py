@@ -109,3 +109,14 @@ def test_configurations_are_frozen_and_normalised():
         LossConfig().tv = 3
     assert NetworkConfig(channels=[4, 8]) == NetworkConfig(channels=(4, 8))
     assert TrainingConfig(learning_rate=1).learning_rate == 1.0
+
+
+def test_a_parameter_file_of_elastix_is_recognised(tmp_path):
+    """Whoever types -p from habit is told what it is, and what to do; a broken TOML file is not taken for one."""
+    file = tmp_path / "affine.txt"
+    file.write_text('// an affine transform\n(Metric "AdvancedMattesMutualInformation")\n(NumberOfResolutions 4)\n')
+    with pytest.raises(ConfigError, match="a parameter file of elastix; 'cnnreg presets show default'"):
+        read_parameters(file)
+    file.write_text("[loss]\nsimilarity = (ncc)\n")
+    with pytest.raises(ConfigError, match=r"not a TOML parameter file: (?!it is).*line 2"):
+        read_parameters(file)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cnnreg.geometry import fields
-from cnnreg.learning.modelstore import available
+from cnnreg.learning.modelplaces import available
 from cnnreg.pairs.demo import make_demo, smooth_field
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cnnreg.batch.table import refuse
 from cnnreg.batch.task import Task
-from cnnreg.learning import modelstore
+from cnnreg.learning import modelplaces
 
 
 def check_files(table: Path, tasks: list[Task]) -> None:
@@ -33,4 +33,4 @@ def check_models(tasks: list[Task]) -> None:
     """
     names = {name for task in tasks for name in (task.setup.model, task.setup.config.alignment.features)}
     for name in sorted(names - {"none"}):
-        modelstore.find(name)
+        modelplaces.find(name)

@@ -10,7 +10,7 @@ from typing import Any
 from cnnreg import __version__
 from cnnreg.errors import ImageError
 from cnnreg.files import sha256
-from cnnreg.learning import modelstore
+from cnnreg.learning import modelplaces
 from cnnreg.learning.modelcards import read_card
 from cnnreg.pipeline.loading import Request
 from cnnreg.pipeline.setup import Setup
@@ -79,4 +79,4 @@ class Task:
 
 @cache
 def _model_hash(name: str) -> str:
-    return "" if name == "none" else read_card(modelstore.find(name)).sha256
+    return "" if name == "none" else read_card(modelplaces.find(name)).sha256

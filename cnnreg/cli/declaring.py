@@ -1,5 +1,6 @@
 """How an option is declared: its panel of the help, its names, what it means, and what its default is called."""
 
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -18,10 +19,11 @@ def option(
     default: str | bool = True,
     low: float | None = None,
     high: float | None = None,
+    names_of: Callable[[], list[str]] | None = None,
 ) -> Any:
     """An option in a panel of the help; ``default`` is what it is called, where the value itself would not tell it.
 
-    Choices are understood in capitals, too.
+    Choices are understood in capitals, too. ``names_of``: what shells complete, where other values are possible.
     """
     return typer.Option(
         *names,
@@ -31,6 +33,7 @@ def option(
         min=low,
         max=high,
         case_sensitive=False,
+        autocompletion=names_of,
         rich_help_panel=panel,
     )
 
@@ -38,3 +41,17 @@ def option(
 def argument(name: str, help: str) -> Any:
     """A file that a command works on."""
     return typer.Argument(metavar=name, help=help, show_default=False, rich_help_panel=IMAGES)
+
+
+def preset_names() -> list[str]:
+    """What shells complete."""
+    from cnnreg.config import preset_texts
+
+    return list(preset_texts())
+
+
+def model_names() -> list[str]:
+    """What shells complete."""
+    from cnnreg.learning.modelplaces import available
+
+    return [*available(), "none"]

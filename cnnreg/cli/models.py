@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cnnreg.cli import console, options
-from cnnreg.cli.declaring import OUTPUT, option
+from cnnreg.cli.declaring import OUTPUT, model_names, option
 from cnnreg.cli.help import Command, Group
 from cnnreg.errors import UsageError
 
@@ -17,7 +17,15 @@ app = typer.Typer(
     cls=Group, add_completion=False, no_args_is_help=True, help="List, inspect, fetch and verify trained models."
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or its folder.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of a model, or its folder.",
+        show_default=False,
+        autocompletion=model_names,
+    ),
+]
 Source = Annotated[
     str | None,
     option(
@@ -38,7 +46,7 @@ def list_models(as_json: options.AsJson = False) -> None:
     """List the models that --model can name."""
     from cnnreg.errors import ModelError
     from cnnreg.learning.modelcards import read_card
-    from cnnreg.learning.modelstore import available, cache_folder
+    from cnnreg.learning.modelplaces import available, cache_folder
 
     rows = {}
     for name, folder in available().items():
@@ -59,7 +67,7 @@ def list_models(as_json: options.AsJson = False) -> None:
 def info(name: Name) -> None:
     """Print the card of a model: network, training, data, licence, measured quality, hash."""
     from cnnreg.learning.modelcards import verify
-    from cnnreg.learning.modelstore import find
+    from cnnreg.learning.modelplaces import find
 
     console.say(json.dumps(dataclasses.asdict(verify(find(name))), indent=2))
 
@@ -72,7 +80,7 @@ def pull(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Copy a model into your cache, and verify it. Parallel jobs may do so at the same time."""
-    from cnnreg.learning.modelstore import cache_folder
+    from cnnreg.learning.modelplaces import cache_folder
     from cnnreg.learning.modelstore import pull as run
 
     there = (cache_folder() / name).is_dir() and not overwrite
@@ -89,7 +97,7 @@ def verify(
     """Check that the weights of models are complete and match the hash in their cards."""
     from cnnreg.errors import ModelError
     from cnnreg.learning.modelcards import load_network
-    from cnnreg.learning.modelstore import available, find
+    from cnnreg.learning.modelplaces import available, find
 
     bad = []
     for name in names or available():
@@ -110,7 +118,7 @@ def path(
     ] = None,
 ) -> None:
     """Print the folder of a model, or that of the cache."""
-    from cnnreg.learning.modelstore import cache_folder, find
+    from cnnreg.learning.modelplaces import cache_folder, find
 
     console.say(str(find(name) if name else cache_folder()))
 
@@ -127,8 +135,8 @@ def add(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Copy a trained or adapted model into your cache, so that its name works everywhere."""
+    from cnnreg.learning.modelplaces import available
     from cnnreg.learning.modelstore import add as run
-    from cnnreg.learning.modelstore import available
 
     chosen = name or folder.resolve().name
     if chosen == "none":

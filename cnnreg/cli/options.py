@@ -16,18 +16,14 @@ from cnnreg.cli.declaring import (
     OUTPUT,
     PROPERTIES,
     argument,
+    model_names,
     option,
+    preset_names,
 )
 from cnnreg.interface.setup import INITS
 
 Metric = Literal["auto", "lncc", "ncc", "mse", "mi", "mind", "cc", "mattes", "meansquares", "demons"]
 LARGEST_SEED = 2**63 - 1  # that torch takes
-
-
-def _preset_names() -> list[str]:
-    from cnnreg.config import preset_texts
-
-    return list(preset_texts())
 
 
 def _seed(value: int) -> int:
@@ -47,6 +43,7 @@ ModelName = Annotated[
         "-m",
         metavar="NAME",
         help="Trained model: a name ('cnnreg models list'), a folder, or none. (Not the moving image.)",
+        names_of=model_names,
     ),
 ]
 Iterations = Annotated[
@@ -64,13 +61,13 @@ Iterations = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option(
+    option(
+        MODEL,
         "--preset",
         metavar="NAME",
         help="Set of parameters by name ('cnnreg presets list').",
-        show_default="default",
-        autocompletion=_preset_names,
-        rich_help_panel=MODEL,
+        default="default",
+        names_of=preset_names,
     ),
 ]
 Parameters = Annotated[
@@ -90,12 +87,12 @@ MaxSize = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option(
+    option(
+        MACHINE,
         "--device",
         metavar="NAME",
         help="Processor: auto, cpu, cuda or cuda:i.",
-        autocompletion=lambda: ["auto", "cpu", "cuda"],
-        rich_help_panel=MACHINE,
+        names_of=lambda: ["auto", "cpu", "cuda"],
     ),
 ]
 Seed = Annotated[
@@ -239,14 +236,14 @@ LandmarkWeight = Annotated[
 ]
 Init = Annotated[
     str | None,
-    typer.Option(
+    option(
+        INITIAL,
         "--init",
         metavar="METHOD",
         help="Initial transform: auto (searched where needed), none (header geometry), center (geometric centres), "
         "moments (centres of mass), rigid, similarity or affine (always searched), or a transform FILE.",
-        show_default="auto",
-        autocompletion=lambda: list(INITS),
-        rich_help_panel=INITIAL,
+        default="auto",
+        names_of=lambda: list(INITS),
     ),
 ]
 NoMirror = Annotated[bool, option(INITIAL, "--no-mirror", help="Do not try mirror images of MOVING if all else fails.")]
@@ -293,6 +290,7 @@ Features = Annotated[
         metavar="MODEL",
         help="Model of the descriptors that are matched, or none.",
         default="universal-2d",
+        names_of=model_names,
     ),
 ]
 Strict = Annotated[bool, option(OUTPUT, "--strict", help="Exit with code 3 if the verdict on the result is: failed.")]

@@ -182,7 +182,7 @@ def adapt(
     if not quiet:
         total = adapted.config.adaptation.steps
         before, after = (adapted.history[i]["total"] for i in (0, adapted.best_step))
-        console.say(f"cost {before:.5f} -> {after:.5f} (lower is better), best after {adapted.best_step} of {total}")
+        console.say(f"cost {before:.3f} -> {after:.3f} (lower is better), best after {adapted.best_step} of {total}")
         console.say(f"wrote {shlex.quote(str(out))}")
         console.next_command("cnnreg", "register", "FIXED", "MOVING", "--model", out)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cnnreg import defaults
 from cnnreg.cli import console, options, progress
-from cnnreg.cli.declaring import FOLDER, MODEL, NUMBER, OUTPUT, TRAINING, argument, option
+from cnnreg.cli.declaring import FOLDER, MODEL, NUMBER, OUTPUT, TRAINING, argument, model_names, option
 
 CARD = "Card of the model"
 
@@ -72,6 +72,7 @@ def train(
             "-m",
             metavar="NAME",
             help="Start from the weights of a trained model; none is random weights.",
+            names_of=model_names,
         ),
     ] = "none",
     preset: options.Preset = None,

@@ -15,9 +15,9 @@ from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ConfigError, ModelError, OutputError
 from cnnreg.files import claim, locked, replacing, sha256, write_text
 from cnnreg.learning.features.network import DescriptorNetwork, FeatureConfig
+from cnnreg.learning.modelplaces import CARD, WEIGHTS
 from cnnreg.learning.network import RegistrationNetwork
 
-CARD, WEIGHTS = "card.json", "weights.safetensors"
 CARD_FORMAT = 1
 REGISTRATION, DESCRIPTORS = "registration", "descriptors"
 KINDS = {  # what a model does: predict displacement fields, or describe images so that they can be aligned

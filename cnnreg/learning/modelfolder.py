@@ -7,8 +7,7 @@ from pathlib import Path
 
 from cnnreg.errors import OutputError
 from cnnreg.files import claim
-from cnnreg.learning.modelcards import CARD, WEIGHTS
-from cnnreg.learning.modelstore import find
+from cnnreg.learning.modelplaces import CARD, WEIGHTS, find
 
 
 def claim_model_folder(folder: Path, *, overwrite: bool, start: str, further: tuple[str, ...] = ()) -> None:

@@ -1,60 +1,17 @@
-"""Models by name: the user's cache and the models that ship with cnnreg; adding one, pulling one.
-
-A name is looked for in the user's cache, then among the models that ship with cnnreg, never in the current folder.
-"""
+"""Models for the user's cache: adding one, pulling one; whole and verified, or not at all."""
 
 import dataclasses
 import errno
-import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from cnnreg.errors import ModelError, OutputError, UsageError, unknown_name
-from cnnreg.learning.modelcards import CARD, WEIGHTS, verify
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def cache_folder() -> Path:
-    """The user's model cache; ``CNNREG_CACHE`` overrides it. Read at each use, so that setting it late works."""
-    override = os.environ.get("CNNREG_CACHE")
-    return Path(override).expanduser() / "models" if override else platformdirs.user_cache_path("cnnreg") / "models"
-
-
-def is_offline() -> bool:
-    """Whether ``CNNREG_OFFLINE`` forbids the network."""
-    return os.environ.get("CNNREG_OFFLINE", "") not in {"", "0"}
-
-
-def shipped_folder() -> Path:
-    """The models that come with cnnreg: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "_models"
-    return installed if installed.is_dir() else package.parent / "models"
-
-
-def available() -> dict[str, Path]:
-    """Every model that a name finds; the user's cache hides a shipped model of the same name."""
-    folders = [p for root in (shipped_folder(), cache_folder()) if root.is_dir() for p in sorted(root.iterdir())]
-    return {p.name: p for p in folders if _NAME.fullmatch(p.name) and (p / CARD).is_file()}  # not those half filled
-
-
-def find(name: str) -> Path:
-    """The folder of a model, given by name or by the path of a folder that ``train`` or ``adapt`` wrote."""
-    models = available()
-    if name in models:
-        return models[name]
-    path = Path(name).expanduser()
-    if (path / CARD).is_file():
-        return path
-    if path.exists() or len(path.parts) > 1:
-        raise ModelError(f"{name} is not a model folder: it has no {CARD}")
-    raise UsageError(unknown_name("model", name, models) + ", or the path of a model folder")
+from cnnreg.learning import modelplaces
+from cnnreg.learning.modelcards import verify
+from cnnreg.learning.modelplaces import CARD, NAME, SHIPPED, WEIGHTS
 
 
 def add(folder: Path, name: str, *, overwrite: bool = False) -> Path:
@@ -75,15 +32,23 @@ def pull(name: str, *, source: str | None = None, offline: bool = False, overwri
     Args:
         source: a folder or an http(s) address that holds ``name/card.json``; None for the shipped models.
         offline: refuse to use the network, as ``CNNREG_OFFLINE=1`` does.
+
+    Raises:
+        ModelError: it cannot be had, is damaged, or another model has the name of one that ships with cnnreg.
     """
     if source and re.match(r"https?://", source):
-        if offline or is_offline():
+        if offline or modelplaces.is_offline():
             raise ModelError(f"offline: {source} was not asked for {name!r}; pull without --source for a shipped model")
         base = f"{source.rstrip('/')}/{name}/"
-        return _install(name, lambda target: _download(base, target), overwrite=overwrite)
+
+        def download(target: Path) -> None:
+            _download(base, target)
+            _check_shipped(name, target, source)
+
+        return _install(name, download, overwrite=overwrite)
     if source and "://" in source:
         raise UsageError(f"--source must be a folder or an http(s) address, got {source}")
-    root = Path(source).expanduser() if source else shipped_folder()
+    root = Path(source).expanduser() if source else modelplaces.shipped_folder()
     names = [p.name for p in root.iterdir() if (p / CARD).is_file()] if root.is_dir() else []
     if name not in names:
         raise UsageError(f"{root}: {unknown_name('model', name, names)}")
@@ -91,8 +56,19 @@ def pull(name: str, *, source: str | None = None, offline: bool = False, overwri
     def fill(target: Path) -> None:
         for file in (CARD, WEIGHTS):
             shutil.copyfile(root / name / file, target / file)
+        _check_shipped(name, target, str(root))
 
     return _install(name, fill, overwrite=overwrite)
+
+
+def _check_shipped(name: str, folder: Path, source: str) -> None:
+    """A card tells whether weights are whole; whether they are those of this name, only what is known beforehand."""
+    found, expected = verify(folder).sha256, SHIPPED.get(name)
+    if expected and found != expected:
+        raise ModelError(
+            f"{source} has another model under the name {name}, which ships with cnnreg: its sha256 is "
+            f"{found[:12]}..., {expected[:12]}... was expected; give it another name, or use its folder with --model"
+        )
 
 
 def _download(base: str, target: Path) -> None:
@@ -110,9 +86,9 @@ def _download(base: str, target: Path) -> None:
 
 def _install(name: str, fill: Any, *, overwrite: bool) -> Path:
     """Fill a temporary folder in the cache, verify it, then rename it: other jobs see a whole model or none."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"a model's name has letters, digits, '.', '_' and '-', got {name!r}")
-    root, target = cache_folder(), cache_folder() / name
+    root, target = modelplaces.cache_folder(), modelplaces.cache_folder() / name
     if (target / CARD).is_file() and not overwrite:
         try:
             verify(target)

@@ -18,7 +18,7 @@ from cnnreg.learning.features.training import CHECKPOINT, LOG, FeatureProgress, 
 from cnnreg.learning.features.views import Scene, ViewConfig
 from cnnreg.learning.modelcards import Card, load_descriptors, read_card, save_model
 from cnnreg.learning.modelfolder import claim_model_folder
-from cnnreg.learning.modelstore import find
+from cnnreg.learning.modelplaces import find
 from cnnreg.pairs.dataset import existing, read_intensities, read_landmarks, read_table
 from cnnreg.pairs.intensities import intensity_window
 from cnnreg.pipeline.pretraining import Track, TrainingRequest, untracked

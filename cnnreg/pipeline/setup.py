@@ -11,7 +11,7 @@ from cnnreg import defaults
 from cnnreg.config import Config
 from cnnreg.errors import ConfigError
 from cnnreg.geometry.resampling import shrink
-from cnnreg.learning import modelstore
+from cnnreg.learning import modelplaces
 from cnnreg.learning.adaptation import Terms
 from cnnreg.learning.modelcards import Card, Model, load_model
 from cnnreg.learning.network import build_network
@@ -76,7 +76,7 @@ def _load(setup: Setup) -> tuple[Model, Config]:
             ),
             network,
         ), config
-    model = load_model(modelstore.find(setup.model))
+    model = load_model(modelplaces.find(setup.model))
     for section in ("network", "input"):
         if section in setup.sections and getattr(config, section) != getattr(model.card, section):
             raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cnnreg.learning import modelstore
+from cnnreg.learning import modelplaces
 
 SCHEMA_VERSION = 1  # of report.schema.json
 
@@ -42,7 +42,7 @@ def describe_system() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda devices": cuda or "none",
         "auto device": "cuda" if cuda else "cpu",
-        "model cache": str(modelstore.cache_folder()),
-        "shipped models": str(modelstore.shipped_folder()),
-        "offline": modelstore.is_offline(),
+        "model cache": str(modelplaces.cache_folder()),
+        "shipped models": str(modelplaces.shipped_folder()),
+        "offline": modelplaces.is_offline(),
     }

@@ -46,7 +46,7 @@ class AdaptedModel:
             name=folder.resolve().name,
             description=f"{base.name}, adapted to {self.pairs} pair(s)",
             training=training,
-            metrics={"energy_before": self.history[0]["total"], "energy_after": self.history[self.best_step]["total"]},
+            metrics={"cost_before": self.history[0]["total"], "cost_after": self.history[self.best_step]["total"]},
             license=base.license,
         )
 

@@ -18,7 +18,7 @@ from cnnreg.devices import prepare_cpu, resolve_device
 from cnnreg.errors import ConfigError, OutputError
 from cnnreg.evaluation.measure import Evidence, measure
 from cnnreg.files import claim_results, write_text
-from cnnreg.learning import modelcards, modelstore, training
+from cnnreg.learning import modelcards, modelplaces, training
 from cnnreg.pipeline.pretraining import TrainingRequest, train_model
 from cnnreg.pipeline.setup import Setup
 from cnnreg.pipeline.system import versions
@@ -104,7 +104,7 @@ def conduct(request: StudyRequest, display: Display) -> list[Path]:
 def _check(request: StudyRequest, cohorts: dict[str, Cohort], display: Display) -> None:
     """All inputs, before hours of work: nothing may turn out to be missing after them."""
     for name in request.models.values():
-        modelcards.verify(modelstore.find(name))
+        modelcards.verify(modelplaces.find(name))
     rows = sum(len(cohort.rows(part)) for cohort in cohorts.values() for part in cohort.tables())
     with display.stage("checking the images", rows) as advance:
         for cohort in cohorts.values():
@@ -132,11 +132,11 @@ def _models(request: StudyRequest, cohorts: dict[str, Cohort], roles: set[str], 
     models = {}
     for role in sorted(roles, reverse=True):
         if role in request.models:
-            models[role] = modelstore.find(request.models[role]).resolve()
+            models[role] = modelplaces.find(request.models[role]).resolve()
             modelcards.verify(models[role])
             continue
         models[role] = folder = (request.folder / "models" / role).resolve()
-        if (folder / modelcards.CARD).exists() and request.resume:
+        if (folder / modelplaces.CARD).exists() and request.resume:
             continue
         cohort = cohorts[role]
         changes: dict[str, Any] = {"training": {"steps": request.train_steps}} if request.train_steps else {}

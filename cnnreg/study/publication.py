@@ -26,7 +26,8 @@ def publish(table: Table, cohorts: dict[str, Cohort], record: dict[str, Any], fo
         f"device {record['device']}; registering took {record['seconds'] / 60:.0f} min. elastix: "
         + (f"{ElastixParameters(**chosen)}, by grid search on training pairs." if chosen else "not run."),
         "Mean (95 % bootstrap interval, drawn by patient); median. Folding and SD log J: mean. Time: median per pair, "
-        "models loaded. n differs where the long rows ran on a random part of the pairs: compare rows by the tables "
+        "models loaded. CMD is the average symmetric surface distance (ASSD), MAD the mean absolute error (MAE) of "
+        "images in [0, 1]. n differs where the long rows ran on a random part of the pairs: compare rows by the tables "
         "of differences, which use common pairs.",
         "\n".join(result_rows(table)),
     ]

@@ -22,9 +22,10 @@ from torch.testing import assert_close
 
 from cnnreg.config import Config, InputConfig, NetworkConfig
 from cnnreg.errors import ModelError
-from cnnreg.learning import modelstore
+from cnnreg.learning import modelplaces, modelstore
 from cnnreg.learning.modelcards import CARD, WEIGHTS, load_model, load_network, save_model
-from cnnreg.learning.modelstore import available, cache_folder, find, pull, shipped_folder
+from cnnreg.learning.modelplaces import available, cache_folder, find, shipped_folder
+from cnnreg.learning.modelstore import pull
 from cnnreg.learning.network import RegistrationNetwork, build_network
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_pair, tree
 
@@ -103,7 +104,7 @@ def test_the_cache_hides_a_shipped_model(
     cache: Path, tmp_path: Path, cli: CLI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are listed once each by name, and a name that is in both places means the cache's."""
-    monkeypatch.setattr(modelstore, "shipped_folder", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(modelplaces, "shipped_folder", lambda: tmp_path / "shipped")
     save_tiny_model(tmp_path / "shipped" / "both", seed=1)
     save_tiny_model(tmp_path / "shipped" / "shipped-only", seed=1)
     save_tiny_model(cache / "both", seed=2)
@@ -157,6 +158,20 @@ def test_every_shipped_model_can_be_pulled_and_used(cache: Path, cli: CLI) -> No
         }
         assert find(name) == cache / name
         assert load_network(find(name))[0].name == name
+
+
+def test_the_hashes_of_shipped_models_are_known_beforehand(cache: Path, tmp_path: Path, cli: CLI) -> None:
+    """Another model under such a name, whole and with a card that fits it, is refused; under its own it is welcome."""
+    shipped = {
+        folder.parent.name: json.loads(folder.read_text())["sha256"] for folder in shipped_folder().glob("*/card.json")
+    }
+    assert shipped == modelplaces.SHIPPED
+    for name in ("chest-xray", "mine"):
+        save_tiny_model(tmp_path / "source" / name, seed=1)
+    ended = cli("models", "pull", "chest-xray", "--source", tmp_path / "source")
+    assert (ended.code, "another model under the name chest-xray" in ended.err) == (1, True), ended.err
+    assert not (cache / "chest-xray").exists()
+    assert cli("models", "pull", "mine", "--source", tmp_path / "source").code == 0
 
 
 def test_pull_from_a_folder(cache: Path, tmp_path: Path, cli: CLI) -> None:
@@ -343,7 +358,8 @@ PULLER = """
 import sys, time
 from pathlib import Path
 from cnnreg.learning.modelcards import load_model
-from cnnreg.learning.modelstore import find, pull
+from cnnreg.learning.modelplaces import find
+from cnnreg.learning.modelstore import pull
 
 url, signals, me = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 (signals / me).touch()

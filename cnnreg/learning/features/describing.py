@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cnnreg.learning.features.network import DescriptorNetwork
 from cnnreg.learning.modelcards import load_descriptors
-from cnnreg.learning.modelstore import find
+from cnnreg.learning.modelplaces import find
 
 
 class Describer:
