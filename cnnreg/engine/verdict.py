@@ -1,32 +1,26 @@
-"""Whether a registration went well, by evidence that needs no landmarks: do descriptors of both images now agree?
+"""Whether a registration went well: the probability that evidence gives it, why, and where.
 
-What lies in one place should look alike to descriptors that no contrast changes. Counted are the cells that are each
-other's nearest; of a good registration many of them lie in the same place, of another one hardly any more than chance
-puts there. The probability that the median error is below one per cent of the diagonal is a logistic function of the
-share of these, and of their number, fitted by ``benchmarks/verdict.py``.
+The probability that the median error is below one per cent of the diagonal is a logistic function of the evidence, and
+that the error is below it in one place, one of the matches round about; both fitted by ``benchmarks/verdict.py``.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cnnreg.engine.consensus import support
-from cnnreg.engine.drawing import draw
-from cnnreg.engine.matching import MIDDLE, REACH, Features, Matcher
-from cnnreg.geometry.affine import Affine
-from cnnreg.geometry.fields import sample
+from cnnreg.engine.evidence import Agreement, Array, Comparison, Evidence
 
-WEIGHTS = (-5.071, 5.540, 1.392)  # of 1, of the logarithm of the odds of the share, of the logarithm of the number
-NEAR, ENOUGH = 2.0, 60  # times the reach: matches that may show a field; and how many of them say anything
+WEIGHTS = (0.03, 5.39, 3.11)  # of 1, and of the logarithms of the odds of the share and of the coverage
+LOCAL = (0.65, 1.85)  # of 1, and of the logarithm of the odds of the share of matches round about
 GOOD, FAILED = 0.8, 0.25  # probabilities: from here on good; below, failed
 FEW = 12  # matches: fewer are no evidence
-SMOOTH = 24  # cells of a field along the longer side
-CONFIDENCE_SIDE = 24  # cells of the map of confidence along the longer side
+CELLS = 24  # of the map of confidence along the longer side
+AROUND = 0.05  # of the longer side: deviation of the Gaussian by which matches count for a place
+TAKEN = 2.0  # matches of the whole image that count everywhere
+SURE = 4.0  # matches: where there are so many, the evidence is 1/2
+PATCHY, UNSTEADY, MOVES = 0.4, 1.5, 0.7  # share of the image; per cent of the diagonal: what is worth a sentence
 
 
 @dataclass(frozen=True)
@@ -36,99 +30,69 @@ class Verdict:
     name: str  # "good", "check" or "failed"
     probability: float  # that the median error is below one per cent of the diagonal
     reasons: tuple[str, ...]  # sentences
-    share: float  # of the matches of descriptors that lie in the same place
-    matches: int
-    confidence: NDArray[np.float32] | None = None  # (H, W) of the fixed image: where the result is supported, 0 to 1
+    evidence: Evidence
+    confidence: NDArray[np.float32]  # (2, h, w) over the fixed image: the same probability in a place, and how much
+    # evidence there is, 0 to 1
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Where cells of the fixed image find each other's nearest in the moving image, as it was laid onto it."""
-
-    places: NDArray[np.float64]  # (N, 2) pixels of the fixed image, row and column
-    offsets: NDArray[np.float64]  # (N, 2) from there to the nearest, in the same pixels
-    reach: float  # pixels: what is further off does not agree
-    size: tuple[int, int]  # of the fixed image
-
-    def explained(self, field: NDArray[np.float32]) -> float | None:
-        """Which part of a field (2, H, W) the offsets show, too: about 1 of a true one, 0 of one that is unrelated.
-
-        The regression of the offsets on the field, smoothed to what cells can show; of matches that are near, as far
-        ones are wrong. None if there are too few.
-        """
-        near = np.linalg.norm(self.offsets, axis=1) < NEAR * self.reach
-        shape = [max(2, round(n / max(self.size) * SMOOTH)) for n in self.size]
-        whole = torch.from_numpy(field)[None]
-        smooth = F.interpolate(whole, size=shape, mode="bilinear", antialias=True, align_corners=False)
-        smooth = F.interpolate(smooth, size=list(self.size), mode="bilinear", align_corners=False)
-        moved = self._at(smooth[0].numpy())[near]
-        if near.sum() < ENOUGH or not (moved**2).sum():
-            return None
-        return float((self.offsets[near] * moved).sum() / (moved**2).sum())
-
-    def verdict(self, field: NDArray[np.float32]) -> Verdict:
-        """What is to be thought of the images as a field (2, H, W) lays them onto each other."""
-        off = np.linalg.norm(self.offsets - self._at(field), axis=1)
-        values = support(torch.from_numpy(off), self.reach).numpy()
-        count, share = len(off), float(values.sum()) / max(len(off), 1)
-        probability = chance_of(share, count)
-        name = "good" if probability >= GOOD else "failed" if probability < FAILED else "check"
-        confidence = _confidence(self.places, values, self.size)
-        return Verdict(name, probability, _reasons(name, share, count), share, count, confidence)
-
-    def _at(self, field: NDArray[np.float32]) -> NDArray[np.float64]:
-        if not len(self.places):
-            return np.zeros((0, 2))
-        points = torch.from_numpy(self.places.T.reshape(1, 2, 1, -1).astype(np.float32))
-        return sample(torch.from_numpy(field)[None], points)[0, :, 0].T.double().numpy()
+def assess(comparison: Comparison, field: NDArray[np.float32]) -> Verdict:
+    """What is to be thought of the images as a field (2, H, W) lays them onto each other."""
+    agreement, evidence = comparison.judged(field)
+    probability = chance_of(evidence)
+    name = "good" if probability >= GOOD else "failed" if probability < FAILED else "check"
+    confidence = confidence_map(agreement, agreement.support(agreement.left(field)))
+    return Verdict(name, probability, _reasons(name, evidence), evidence, confidence)
 
 
-def compare(fixed: Tensor, aligned: Tensor, features: Features, *, spacing: tuple[float, float]) -> Agreement:
-    """Of (1, 2, H, W) each, intensities in [0, 1] and masks; the moving image as it is aligned with the fixed one.
-
-    Args:
-        spacing: distance of rows and of columns.
-    """
-    drawn, own = draw(fixed, spacing)
-    with torch.inference_mode():
-        matcher = Matcher(drawn, _drawn_alike(aligned, fixed, spacing), features)
-        _, matches, down = matcher.laid(Affine.identity(), side=MIDDLE)
-    back = own.after(down.inverse())
-    places, ends = (back(x.double().numpy()) for x in (matches.fixed, matches.moving))
-    return Agreement(places, ends - places, REACH * back.size, (fixed.shape[2], fixed.shape[3]))
+def terms(evidence: Evidence) -> tuple[float, ...]:
+    """What the probability is a logistic function of."""
+    return 1.0, _odds(evidence.share), _odds(evidence.coverage)
 
 
-def _drawn_alike(warped: Tensor, fixed: Tensor, spacing: tuple[float, float]) -> Tensor:
-    """The warped image and its mask, cut and drawn as the fixed image is."""
-    parts = [draw(torch.cat([part, fixed[:, 1:]], 1), spacing)[0][:, :1] for part in (warped[:, :1], warped[:, 1:])]
-    return torch.cat(parts, 1)
-
-
-def chance_of(share: float, count: int) -> float:
-    """The probability that the median error is below one per cent of the diagonal, from share and number of matches."""
-    if count < FEW:
+def chance_of(evidence: Evidence) -> float:
+    """The probability that the median error is below one per cent of the diagonal."""
+    if evidence.matches < FEW:
         return 0.0
-    share = min(max(share, 1e-3), 1 - 1e-3)
-    terms = (1.0, math.log(share / (1 - share)), math.log(count))
-    return 1 / (1 + math.exp(-sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=True))))
+    return _logistic(sum(weight * term for weight, term in zip(WEIGHTS, terms(evidence), strict=True)))
 
 
-def _reasons(name: str, share: float, count: int) -> tuple[str, ...]:
+def _odds(share: float) -> float:
+    share = min(max(share, 0.01), 0.98)
+    return math.log(share / (1 - share))
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def confidence_map(agreement: Agreement, values: Array) -> NDArray[np.float32]:
+    """(2, h, w): the probability that the error in a place is below one per cent of the diagonal, and the evidence.
+
+    ``values`` (N,) is the support of each match.
+    """
+    size = agreement.size
+    shape = [max(1, round(n / max(size) * CELLS)) for n in size]
+    near = [
+        np.exp(-((((np.arange(n)[:, None] + 0.5) * side / n - 0.5 - places) / (AROUND * max(size))) ** 2) / 2)
+        for n, side, places in zip(shape, size, agreement.places.T, strict=True)
+    ]
+    count, agreeing = near[0] @ near[1].T, (near[0] * values) @ near[1].T
+    share = (agreeing + TAKEN * values.sum() / max(len(values), 1)) / (count + TAKEN)
+    odds = np.log(share.clip(0.01, 0.98) / (1 - share.clip(0.01, 0.98)))
+    return np.stack([1 / (1 + np.exp(-LOCAL[0] - LOCAL[1] * odds)), count / (count + SURE)]).astype(np.float32)
+
+
+def _reasons(name: str, evidence: Evidence) -> tuple[str, ...]:
+    count, percent = evidence.matches, evidence.diagonal / 100
     if count < FEW:
         return (f"the images have only {count} details that could be compared",)
-    told = f"{share:.0%} of {count} details that look alike in both images lie in the same place"
+    told = f"{evidence.share:.0%} of {count} details that look alike in both images lie in the same place"
     usual = {"good": "", "check": "; of good registrations, more do", "failed": ", about as many as by chance"}
-    return (told + usual[name],)
-
-
-def _confidence(places: NDArray[np.float64], values: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
-    """(H, W): which part of the matches round about is in its place, times how many there are, 0 to 1."""
-    shape = [max(1, round(n / max(size) * CONFIDENCE_SIDE)) for n in size]
-    factors = np.array(shape) / np.array(size)
-    cells = np.clip(((places + 0.5) * factors).astype(int), 0, np.array(shape) - 1)
-    sums = np.zeros((2, *shape), np.float32)
-    np.add.at(sums[0], (cells[:, 0], cells[:, 1]), values)
-    np.add.at(sums[1], (cells[:, 0], cells[:, 1]), 1)
-    smooth = F.avg_pool2d(torch.from_numpy(sums)[None], 3, 1, 1)
-    part = smooth[:, :1] / (smooth[:, 1:] + 0.1)
-    return F.interpolate(part, size=list(size), mode="bilinear", align_corners=False)[0, 0].numpy()
+    reasons = [told + usual[name]]
+    if name != "failed" and evidence.residual > MOVES * percent:
+        reasons.append(f"these details still lie {evidence.residual:.1f} pixels apart (median)")
+    if name != "failed" and evidence.coverage < PATCHY:
+        reasons.append(f"they support only {evidence.coverage:.0%} of the image; elsewhere nothing can be said")
+    if name == "check" and evidence.inconsistency > UNSTEADY * percent:
+        reasons.append(f"two halves of the image tell transforms that differ by {evidence.inconsistency:.1f} pixels")
+    return tuple(reasons)

@@ -9,12 +9,15 @@ from PIL import Image as PILImage
 from PIL import ImageDraw
 
 from cnnreg.evaluation.metrics import contour
-from cnnreg.evaluation.sheet import PANEL, Bar, Ink, Panel, sheet_of
+from cnnreg.evaluation.sheet import PANEL, Aside, Bar, Ink, Panel, sheet_of
 
 Array = NDArray[Any]
 
 FIXED_INK, MOVING_INK = (255, 214, 0), (0, 200, 255)  # outlines of label maps
 GREEN, MAGENTA, BLACK = (0, 220, 0), (220, 0, 220), (0, 0, 0)  # of overlays, and of folds
+ORANGE, PALE, BLUE, NO_INK = (230, 110, 0), (245, 245, 240), (0, 90, 200), (128, 128, 128)  # of confidence, and of none
+TINT = 0.5  # of the colour, where there is most evidence; the rest is the image
+BADGES: dict[str, Ink] = {"good": (0, 115, 79), "check": (154, 91, 0), "failed": (176, 58, 0)}  # as on the page
 
 
 def draw_registration(
@@ -27,14 +30,21 @@ def draw_registration(
     outlines: tuple[Array, Array, Array] | None,
     heading: str,
     caption: list[str],
+    confidence: Array | None = None,
+    verdict: tuple[str, float] | None = None,
+    remarks: Sequence[str] = (),
     energies: Sequence[tuple[float, float]] = (),
 ) -> PILImage.Image:
-    """Nine panels: images, overlays and grid, differences and Jacobian; below them the energy by iteration.
+    """Ten panels: images, overlays and grid, differences and Jacobian, and confidence.
+
+    Beside the last one ``remarks``, sentences, and the energy by iteration. Without ``confidence`` nine panels.
 
     Args:
         fixed, moving, warped: (H, W) in [0, 1], on the fixed grid.
         field: (2, H, W) in pixels. jacobian: (H, W).
         outlines: label maps (fixed, moving, warped) whose borders are drawn on the overlays.
+        confidence: (2, h, w) over the image, the probability of a small error, and how much evidence there is, 0 to 1.
+        verdict: class and probability, for the title line.
         energies: of each iteration, with the pixels of the image that make one of the level's along each side.
     """
     spread = max(float(np.quantile(np.abs(fixed - moving), 0.995)), 1e-3)
@@ -51,7 +61,18 @@ def draw_registration(
         Panel("fixed - warped", _diverging((fixed - warped) / spread), bar=bar),
         Panel("Jacobian determinant", area_colours(jacobian), ((BLACK, "folds (<= 0)"),), bar=AREA_BAR),
     ]
-    return sheet_of(panels, heading, caption, energies)
+    if confidence is not None:
+        keys = ((NO_INK, "no evidence"),)
+        panels.append(
+            Panel(
+                "confidence: is the error below 1 % of the diagonal?",
+                confidence_colours(fixed, confidence),
+                keys,
+                bar=CONFIDENCE_BAR,
+            )
+        )
+    badge = None if verdict is None else (f"{verdict[0]} (probability {verdict[1]:.2f})", BADGES[verdict[0]])
+    return sheet_of(panels, heading, caption, Aside(remarks, energies), badge)
 
 
 def draw_strain(
@@ -137,11 +158,31 @@ def _outlined(pixels: Array, seg_fixed: Array | None, seg_other: Array | None) -
     return pixels
 
 
-def _diverging(values: Array) -> Array:
-    """-1 blue, 0 white, 1 red."""
+def _diverging(
+    values: Array, low: Ink = (33, 82, 173), middle: Ink = (250, 250, 250), high: Ink = (186, 30, 40)
+) -> Array:
+    """-1 blue, 0 white, 1 red, or other colours."""
     v = values.clip(-1, 1)[..., None]
-    blue, white, red = (np.array(c, dtype=np.float64) for c in ((33, 82, 173), (250, 250, 250), (186, 30, 40)))
-    return np.where(v < 0, white + v * (white - blue), white + v * (red - white)).astype(np.uint8)
+    below, white, above = (np.array(c, dtype=np.float64) for c in (low, middle, high))
+    return np.where(v < 0, white + v * (white - below), white + v * (above - white)).astype(np.uint8)
+
+
+def confidence_colours(image: Array, confidence: Array) -> Array:
+    """The image (H, W), orange where it is not aligned, blue where it is, as far as there is evidence.
+
+    ``confidence`` (2, h, w) over the image: a probability, and how much evidence there is, 0 to 1. Returns (H, W, 3),
+    8 bits. Orange and blue differ for all who see colours, whichever they lack.
+    """
+    probability, evidence = (
+        np.asarray(PILImage.fromarray(part.astype(np.float32)).resize(image.shape[::-1], PILImage.Resampling.BILINEAR))
+        for part in confidence
+    )
+    weight = TINT * evidence.clip(0, 1)[..., None]
+    return np.rint((1 - weight) * grey(image) + weight * _for_and_against(probability)).astype(np.uint8)
+
+
+def _for_and_against(probability: Array) -> Array:
+    return _diverging(2 * probability - 1, ORANGE, PALE, BLUE)
 
 
 def _signed_bar(limit: str) -> Bar:
@@ -174,3 +215,4 @@ def _lattice(moving: Array, field: Array) -> Array:
 
 
 AREA_BAR = Bar(area_colours(2 ** np.linspace(-1, 1, 65)), "1/2", "1", "2")  # on a logarithmic scale
+CONFIDENCE_BAR = Bar(_for_and_against(np.linspace(0, 1, 65)), "0", ".5", "1")  # probability

@@ -15,7 +15,8 @@ Ink = tuple[int, int, int]
 
 PANEL, GAP, TITLE, MARGIN, COLUMNS = 340, 14, 26, 20, 3  # pixels; panels in a row
 KEY, SWATCH, BAR = 24, 12, 130  # pixels: height of a legend, side of a swatch, length of a colour bar
-CURVE = 110  # pixels: height of the energy's curve
+CURVE = 130  # pixels: height of the energy's curve, title included
+REMARK, LINE = 15, 22  # pixels: of sentences, and from one line to the next
 CURVE_INK: Ink = (186, 30, 40)
 INK, PAPER, MUTED = (25, 28, 33), (255, 255, 255), (105, 112, 122)
 
@@ -46,28 +47,93 @@ class Panel:
         return bool(self.swatches or self.lines or self.bar)
 
 
+@dataclass(frozen=True)
+class Aside:
+    """What stands beside the last panels, or below them where they fill their row: sentences, and a curve."""
+
+    remarks: Sequence[str] = ()
+    energies: Sequence[tuple[float, float]] = ()  # of each iteration, and the resolution level
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there is a curve."""
+        return len(self.energies) > 1
+
+    def lines(self, width: int) -> list[str]:
+        """The sentences, broken to a width in pixels."""
+        return [line for remark in self.remarks for line in _wrapped(remark, width, ImageFont.load_default(REMARK))]
+
+    def height(self, width: int) -> int:
+        """In pixels."""
+        return LINE * len(self.lines(width)) + (CURVE + 2 * GAP if self.drawn else 0)
+
+
 def sheet_of(
-    panels: list[Panel], heading: str, caption: list[str], energies: Sequence[tuple[float, float]] = ()
+    panels: list[Panel], heading: str, caption: list[str], aside: Aside = Aside(), badge: tuple[str, Ink] | None = None
 ) -> PILImage.Image:
-    """Panels of one size, three in a row, with the energy by iteration below them."""
+    """Panels of one size, three in a row, a title, and what stands aside; ``badge``: words at the title's right end."""
     size = _size(panels[0].pixels)
     rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
     heights = [TITLE + size[1] + GAP + (KEY if any(panel.explained for panel in row) else 0) for row in rows]
-    top, line = MARGIN + 44, 22
-    curve = top + sum(heights)
-    bottom = curve + (CURVE + 3 * GAP if len(energies) > 1 else 0)
     width = 2 * MARGIN + COLUMNS * (PANEL + GAP) - GAP
-    sheet = PILImage.new("RGB", (width, bottom + line * len(caption) + MARGIN), PAPER)
+    beside = len(rows[-1]) % COLUMNS
+    left = MARGIN + beside * (PANEL + GAP)
+    needed = aside.height(width - MARGIN - left)
+    if beside:
+        heights[-1] = max(heights[-1], needed)
+    top = MARGIN + 44
+    at = top + (sum(heights[:-1]) if beside else sum(heights))
+    end = at + max(TITLE + size[1] if beside else 0, needed)  # of what stands aside
+    bottom = max(top + sum(heights), end + GAP if needed else 0)
+    sheet = PILImage.new("RGB", (width, bottom + LINE * len(caption) + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN), heading, fill=INK, font=ImageFont.load_default(22))
+    _head(draw, heading, badge, width)
     for number, row in enumerate(rows):
         for column, panel in enumerate(row):
             _place(sheet, draw, panel, (MARGIN + column * (PANEL + GAP), top + sum(heights[:number])), size)
-    if len(energies) > 1:
-        _curve(draw, (MARGIN, curve, sheet.width - MARGIN, curve + CURVE), energies)
+    _set_aside(draw, aside, (left, at, width - MARGIN, end - 4))
     for number, text in enumerate(caption):
-        draw.text((MARGIN, bottom + number * line), text, fill=MUTED, font=ImageFont.load_default(15))
+        draw.text((MARGIN, bottom + number * LINE), text, fill=MUTED, font=ImageFont.load_default(REMARK))
     return sheet
+
+
+def _head(draw: ImageDraw.ImageDraw, heading: str, badge: tuple[str, Ink] | None, width: int) -> None:
+    """The title, smaller where it is long, cut in the middle where that is not enough; and the badge at the right."""
+    font, right = ImageFont.load_default(22), width - MARGIN
+    if badge:
+        words, ink = badge
+        left = right - round(draw.textlength(words, font=font)) - 2 * GAP
+        draw.rounded_rectangle((left, MARGIN - 4, right, MARGIN + 28), 6, fill=ink)
+        draw.text((left + GAP, MARGIN), words, fill=PAPER, font=font)
+        right = left - GAP
+    half, room = len(heading) // 2 + 1, right - MARGIN
+    fits = [(heading, size) for size in range(22, 14, -1)]
+    fits += [(f"{heading[:n]} ... {heading[-n:]}", 15) for n in range(half, 0, -1)]
+    sized = ((text, ImageFont.load_default(size)) for text, size in fits)
+    title, font = next(((text, own) for text, own in sized if own.getlength(text) <= room), ("", font))
+    draw.text((MARGIN, MARGIN), title, fill=INK, font=font)
+
+
+def _set_aside(draw: ImageDraw.ImageDraw, aside: Aside, box: tuple[int, int, int, int]) -> None:
+    """Sentences, and below them the curve, which takes what is left of the box: left, top, right, bottom."""
+    left, top, right, bottom = box
+    for line in aside.lines(right - left):
+        draw.text((left, top), line, fill=INK, font=ImageFont.load_default(REMARK))
+        top += LINE
+    if aside.drawn:
+        _curve(draw, (left, top + (GAP if aside.remarks else 0), right, bottom), aside.energies)
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """Lines of whole words that fit."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if not lines[-1] or font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _size(pixels: Array) -> tuple[int, int]:

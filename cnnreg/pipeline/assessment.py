@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cnnreg.config import Config
-from cnnreg.engine.verdict import Agreement, compare
+from cnnreg.engine.evidence import Comparison
 from cnnreg.geometry import fields
 from cnnreg.geometry.resampling import source_points
 from cnnreg.learning.features.describing import load_features
@@ -19,9 +19,10 @@ UNREAL = (
 # .2; of other contrasts .55 to 1 of those that did good, at most .6 of the harmful. Measured on the real pairs.
 EXPLAINED = {"lncc": 0.2}
 EXPLAINED_ELSE = 0.55
+GAINED = 0.1  # share of the matches that come into their place: a field that does so is real, however large it is
 
 
-def agreement_of(pair: Pair, config: Config) -> Agreement | None:
+def comparison_of(pair: Pair, config: Config) -> Comparison | None:
     """Of the images as they are aligned, before any field; None where no model describes images."""
     if config.alignment.features == "none":
         return None
@@ -29,15 +30,21 @@ def agreement_of(pair: Pair, config: Config) -> Agreement | None:
     mask = torch.ones_like(pair.fixed_input) if pair.mask is None else pair.mask
     points = source_points(pair.total(torch.zeros(1, 2, *grid.size)), grid, pair.moving.grid)
     seen = fields.inside(points, pair.moving.grid.size)[:, None] * mask
-    return compare(
+    return Comparison(
         torch.cat([pair.fixed_input, mask], 1),
         torch.cat([pair.moving_input, seen], 1),
         load_features(config.alignment.features),
-        spacing=(grid.spacing[1], grid.spacing[0]),
+        (grid.spacing[1], grid.spacing[0]),
     )
 
 
-def is_real(agreement: Agreement | None, field: Tensor, metric: str) -> bool:
+def is_real(comparison: Comparison | None, field: Tensor, metric: str) -> bool:
     """Whether the matches show a field (1, 2, H, W) that comes after the alignment; or say nothing about it."""
-    part = None if agreement is None else agreement.explained(field[0].numpy())
-    return part is None or part >= EXPLAINED.get(metric, EXPLAINED_ELSE)
+    if comparison is None:
+        return True
+    agreement, found = comparison.agreement, field[0].numpy()
+    part = agreement.explained(found)
+    if part is None or part >= EXPLAINED.get(metric, EXPLAINED_ELSE):
+        return True
+    left, before = agreement.support(agreement.left(found)), agreement.support(agreement.offsets)
+    return float(left.mean() - before.mean()) > GAINED

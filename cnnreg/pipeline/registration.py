@@ -10,7 +10,7 @@ from cnnreg.config import Config, InputConfig
 from cnnreg.devices import prepare_cpu, resolve_device, threads_kept
 from cnnreg.engine.initial import Initial
 from cnnreg.engine.refinement import refine
-from cnnreg.engine.verdict import Verdict
+from cnnreg.engine.verdict import Verdict, assess
 from cnnreg.evaluation.measure import Evidence, Measures, known, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
@@ -22,7 +22,7 @@ from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.pointfiles import Points
 from cnnreg.pairs.pointunits import check_inside
-from cnnreg.pipeline.assessment import UNREAL, agreement_of, is_real
+from cnnreg.pipeline.assessment import UNREAL, comparison_of, is_real
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
@@ -107,11 +107,11 @@ def register(
     notes = _check(request, pair, landmarks)
     local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=watcher.step)
     with watch("judge"):
-        agreement = agreement_of(pair, config)
+        comparison = comparison_of(pair, config)
         judged = one_shot and one_shot.transform != "none" and _by_images(config, landmarks)
-        if one_shot and judged and not is_real(agreement, one_shot.field, one_shot.similarity):
+        if one_shot and judged and not is_real(comparison, one_shot.field, one_shot.similarity):
             local, notes = local | {"adaptation": torch.zeros_like(one_shot.field)}, (*notes, UNREAL)
-        verdict = agreement.verdict(list(local.values())[-1][0].numpy()) if agreement else None
+        verdict = assess(comparison, list(local.values())[-1][0].numpy()) if comparison else None
     if one_shot and one_shot.transform == "none":
         notes += (NOTHING,)
     fields = _total(local, pair, initial)

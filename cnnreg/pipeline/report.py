@@ -18,6 +18,7 @@ from cnnreg.geometry.decomposition import decompose
 from cnnreg.geometry.transformfile import write_affine
 from cnnreg.images.image import Grid, Image, suffix_for, write_field, write_image
 from cnnreg.learning.modelcards import Model
+from cnnreg.pipeline.assessment import UNREAL
 from cnnreg.pipeline.registration import Inverse, Registration
 from cnnreg.pipeline.seen import seen
 from cnnreg.pipeline.system import describe_run
@@ -170,12 +171,16 @@ def _describe_alignment(initial: Initial, method: str, grid: Grid) -> dict[str, 
 
 def describe_verdict(verdict: Verdict) -> dict[str, Any]:
     """Whether the registration went well, with the probability that its median error is under 1 % of the diagonal."""
+    evidence = verdict.evidence
     return {
         "class": verdict.name,
         "probability": round(verdict.probability, 4),
         "reasons": list(verdict.reasons),
-        "agreeing_matches_percent": 100 * verdict.share,
-        "matches": verdict.matches,
+        "agreeing_matches_percent": 100 * evidence.share,
+        "matches": evidence.matches,
+        "residual_px": round(evidence.residual, 3),
+        "inconsistency_px": round(evidence.inconsistency, 3),
+        "supported_percent": 100 * evidence.coverage,
     }
 
 
@@ -214,13 +219,16 @@ def how(result: Registration) -> str:
 
 
 def picture(result: Registration) -> Any:
-    """The nine panels of a result; large images are shrunk first."""
+    """The panels of a result; large images are shrunk first."""
     from cnnreg.evaluation.picture import draw_registration  # with Pillow, for those who draw
 
     width, height = result.pair.fixed.grid.size[::-1]
     fixed_name, moving_name = (Path(name).name for name in result.request.names)
+    verdict, dropped = result.verdict, UNREAL in result.notes
     return draw_registration(
         **vars(seen(result, DRAWN)),
+        verdict=(verdict.name, verdict.probability) if verdict else None,
+        remarks=[*(verdict.reasons if verdict else ()), *([UNREAL] if dropped else ())],
         heading=f"{moving_name} registered to {fixed_name}",
         caption=[
             f"model {result.model.card.name}, {how(result)}, {width} x {height} pixels, {result.device}",
@@ -228,6 +236,6 @@ def picture(result: Registration) -> Any:
             summary(result.measures),
         ],
         energies=[(terms["total"], terms.get("level", 1.0)) for terms in result.one_shot.history]
-        if result.one_shot
+        if result.one_shot and not dropped
         else [],
     )

@@ -24,6 +24,7 @@ class Seen:
     field: NDArray[np.float32]  # (2, H, W), in pixels of the reduced grid
     jacobian: NDArray[np.float32]  # (H, W)
     outlines: tuple[Labels, Labels, Labels] | None  # label maps of the fixed, moving and warped image
+    confidence: NDArray[np.float32] | None  # (2, h, w) over the image, of few cells
 
 
 def seen(result: Registration, side: int) -> Seen:
@@ -36,7 +37,8 @@ def seen(result: Registration, side: int) -> Seen:
         shown.append(shrink(sample(pair.moving_own, source_points(f, grid, pair.moving.grid)), side))
     fixed, moving, warped, area = (image[0, 0].numpy() for image in (*shown, jacobian))
     size = fixed.shape
-    return Seen(fixed, moving, warped, resize(field, size)[0].numpy(), area, _label_maps(result, size))
+    confidence = result.verdict.confidence if result.verdict else None
+    return Seen(fixed, moving, warped, resize(field, size)[0].numpy(), area, _label_maps(result, size), confidence)
 
 
 def _label_maps(result: Registration, size: tuple[int, int]) -> tuple[Labels, Labels, Labels] | None:

@@ -1,16 +1,12 @@
-"""Descriptors: the network, the matches, robust fits, and the initial transform and verdict that come from them."""
-
-import json
+"""Descriptors: the network, the matches, robust fits, and the initial transform that comes from them."""
 
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import map_coordinates
 
 from cnnreg.engine.consensus import Matches, explain, fitted, least_squares
 from cnnreg.engine.finding import find
 from cnnreg.engine.initial import find_initial
-from cnnreg.engine.verdict import Agreement, Verdict, compare
 from cnnreg.geometry.affine import Affine
 from tests.engine.test_alignment import HERE, error, tensor
 from tests.engine.test_evidence import moved, texture
@@ -21,12 +17,6 @@ def features():
     from cnnreg.learning.features.describing import load_features
 
     return load_features("universal-2d")
-
-
-def assess(fixed, moving, features) -> Verdict:
-    """Of two pictures that lie on each other, or not."""
-    agreement = compare(tensor(fixed), tensor(moving), features, spacing=(1.0, 1.0))
-    return agreement.verdict(np.zeros((2, *fixed.shape), np.float32))
 
 
 SQUARE = ((1.0, 1.0), (1.0, 1.0))
@@ -119,56 +109,3 @@ def test_images_of_nothing_have_no_matches(features):
     flat = np.full((120, 150), 0.5, np.float32)
     arguments = tensor(flat), tensor(flat), HERE, features
     assert find(*arguments, method="auto", spacings=SQUARE, mirror=True, others=list) is None
-    verdict = assess(flat, flat, features)
-    assert verdict.name == "failed"
-
-
-def test_the_verdict_tells_aligned_from_displaced_and_from_unrelated(features):
-    image, other = texture(seed=3), texture(seed=40)
-    shifted = np.roll(image, (25, 25), (0, 1))
-    verdicts = [assess(image, x, features) for x in (1 - image, shifted, other)]
-    assert [verdict.name for verdict in verdicts] == ["good", "failed", "failed"]
-    assert verdicts[0].confidence.shape == image.shape
-    assert verdicts[0].confidence.mean() > 0.7 > 0.3 > verdicts[1].confidence.mean()
-
-
-def test_half_of_it_displaced_shows_in_the_map_of_confidence(features):
-    image = texture(seed=5)
-    half = image.copy()
-    half[:, 140:] = np.roll(image, 30, 0)[:, 140:]
-    confidence = assess(image, half, features).confidence
-    assert confidence[:, :110].mean() > 2 * confidence[:, 170:].mean()
-
-
-def test_a_true_field_is_told_from_one_that_was_made_up(features):
-    """Half of the truth is half explained; the verdict counts what a field has put right."""
-    image = texture(seed=8)
-    height, width = image.shape
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    truth = np.stack([6 * np.sin(columns / 40), 6 * np.cos(rows / 35)]).astype(np.float32)
-    # moved(p + truth(p)) = image(p), to the second order
-    moved = map_coordinates(image, np.stack([rows, columns]) - truth, order=1, mode="nearest")
-    other = np.stack([6 * np.cos(columns / 27), 6 * np.sin(rows / 20)]).astype(np.float32)
-    agreement = compare(tensor(image), tensor(1 - moved), features, spacing=(1.0, 1.0))
-    assert agreement.explained(truth) == pytest.approx(1, abs=0.3)
-    assert agreement.explained(2 * truth) == pytest.approx(0.5, abs=0.15)
-    assert agreement.explained(other) < 0.25
-    assert (
-        agreement.verdict(truth).share > agreement.verdict(np.zeros_like(truth)).share > agreement.verdict(other).share
-    )
-    few = Agreement(agreement.places[:9], agreement.offsets[:9], agreement.reach, agreement.size)
-    assert few.explained(other) is None
-
-
-def test_strict_exits_with_three(cli, pair_files, tmp_path):
-    from tests.conftest import write_png
-
-    paths = [tmp_path / "a.png", tmp_path / "b.png"]
-    for path, seed in zip(paths, (1, 77), strict=True):
-        write_png(path, (255 * texture(seed=seed)).astype(np.uint8))
-    arguments = ["register", *paths, "--model", "none", "-a", 1, "-o", tmp_path / "o"]
-    assert cli(*arguments).code == 0
-    report = json.loads((tmp_path / "o" / "report.json").read_text())
-    assert report["verdict"]["class"] == "failed"
-    assert cli(*arguments, "--strict", "--overwrite").code == 3
-    assert (tmp_path / "o" / "warped.png").exists()

@@ -67,6 +67,16 @@ def test_the_grid_is_where_the_field_takes_the_nodes():
     assert np.abs(nodes[-1, -1] - (44.5 + 3, 60.5 - 4)).max() < 0.02
 
 
+def test_the_map_of_confidence_is_stored_in_bytes():
+    confidence = np.stack([np.full((5, 8), 0.25), np.linspace(0, 1, 40).reshape(5, 8)])
+    images = {name: np.full(SIZE, 0.5) for name in ("fixed", "moving", "warped", "jacobian")}
+    preview = json.loads(encode_preview(**images, field=np.zeros((2, *SIZE)), confidence=confidence))
+    values = np.frombuffer(base64.b64decode(preview["confidence"]["values"]), np.uint8)
+    assert preview["confidence"]["size"] == [5, 8]
+    assert np.abs(values.reshape(2, 5, 8) / 255 - confidence).max() < 0.003
+    assert "confidence" not in make_preview()
+
+
 def test_borders_lie_around_the_labels():
     """A rectangle at the image's rim and a disc: closed lines, to half a pixel; a lone pixel has none."""
     labels = np.zeros(SIZE, dtype=int)

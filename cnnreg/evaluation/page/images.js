@@ -36,7 +36,7 @@ async function previewOf(entry) {
   whole.close();
   document.body.dataset.decoded = ++decoded;
   const outlines = stored.outlines.map((lines) => lines.map(pointsOf));
-  return { panels, width, height, nodes: stored.nodes, grid: pointsOf(stored.grid), outlines };
+  return { panels, width, height, nodes: stored.nodes, grid: pointsOf(stored.grid), outlines, confidence: stored.confidence };
 }
 
 function release(preview) {
@@ -106,6 +106,22 @@ function drawGrid(context, preview) {
     }
   }
   context.stroke();
+}
+
+const AGAINST = [230, 110, 0], EVEN = [245, 245, 240], FOR = [0, 90, 200], TINT = 0.5; // as in the picture
+
+function drawConfidence(context, preview) {
+  const { width, height } = context.canvas, [rows, columns] = preview.confidence.size;
+  const values = bytesOf(preview.confidence.values), count = rows * columns, tint = new ImageData(columns, rows);
+  for (let i = 0; i < count; i++) {
+    const share = 2 * values[i] / 255 - 1, end = share < 0 ? AGAINST : FOR;
+    for (let c = 0; c < 3; c++) tint.data[4 * i + c] = EVEN[c] + Math.abs(share) * (end[c] - EVEN[c]);
+    tint.data[4 * i + 3] = TINT * values[count + i];
+  }
+  const small = element("canvas", { width: columns, height: rows });
+  small.getContext("2d").putImageData(tint, 0, 0);
+  drawPanel(context, preview, FIXED);
+  context.drawImage(small, 0, 0, width, height);
 }
 
 const INKS = { [FIXED]: "rgb(255 214 0)", [MOVING]: "rgb(0 200 255)", [WARPED]: "rgb(0 200 255)" };

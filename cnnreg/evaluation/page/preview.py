@@ -40,15 +40,18 @@ def encode_preview(
     jacobian: Array,
     field: Array,
     outlines: tuple[Array, Array, Array] | None = None,
+    confidence: Array | None = None,
 ) -> str:
     """One line of JSON: ``image``, four panels in a column; ``grid``, where the grid's nodes go in the moving image.
 
-    With ``outlines``, also the borders of label maps of the fixed, moving and warped image.
+    With ``outlines``, also the borders of label maps of the fixed, moving and warped image; with ``confidence``, where
+    the result can be relied on.
 
     Args:
         fixed, moving, warped: (H, W) in [0, 1], on the fixed grid. jacobian: (H, W), 0 or less where it folds.
         field: (2, h, w) in pixels of its own grid, which may be finer than that of the images.
         outlines: label maps (H, W), 0 outside.
+        confidence: (2, h, w) over the image, the probability of a small error and how much evidence there is, 0 to 1.
     """
     height, width = fixed.shape
     panels = [_whole_blocks(panel) for panel in (grey(fixed), grey(moving), grey(warped), area_colours(jacobian))]
@@ -60,6 +63,7 @@ def encode_preview(
             "nodes": list(nodes.shape[:2]),
             "grid": _stored(nodes / GRID_STEP),
             "outlines": [borders(labels) for labels in outlines or ()],
+            **({} if confidence is None else {"confidence": _coarse(confidence)}),
         },
         separators=(",", ":"),
     )
@@ -100,6 +104,14 @@ def _compressed(pixels: Array) -> bytes:
         if file.tell() <= room:
             break
     return file.getvalue()
+
+
+def _coarse(confidence: Array) -> dict[str, Any]:
+    """(2, h, w) as one byte for each number."""
+    return {
+        "size": confidence.shape[1:],
+        "values": _base64(np.rint(confidence.clip(0, 1) * 255).astype(np.uint8).tobytes()),
+    }
 
 
 def _stored(points: Array) -> str:

@@ -30,6 +30,10 @@ async function showPair(entry) {
   if (!preview) return;
   drawGrid(sized(byId("grid"), preview, PANEL), preview);
   drawPanel(sized(byId("jacobian"), preview, PANEL), preview, JACOBIAN);
+  const judged = Boolean(preview.confidence);
+  byId("confidence").parentNode.hidden = !judged;
+  byId("numbers").classList.toggle("narrow", judged);
+  if (judged) drawConfidence(sized(byId("confidence"), preview, PANEL), preview);
   byId("outlined").parentNode.hidden = !preview.outlines.length;
   sized(byId("stage"), preview, STAGE);
   drawStage();
