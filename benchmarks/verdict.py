@@ -1,150 +1,283 @@
-"""Fit the probability of the verdict, and show how well it tells good registrations from others.
+"""How well the verdict tells good registrations from failed ones, and the fit of its probability.
 
-    python benchmarks/verdict.py ../shared/data --out verdict [--unrelated 80]
+    python benchmarks/verdict.py ../shared/data --out verdict [--cases ../shared/cases] [--unrelated 40] [--every N]
+    python benchmarks/verdict.py ../shared/data --out verdict --again      # the fit, from OUT.csv
 
-Every development pair of any_pair as it is aligned by the descriptors, with and without a shift of 2 to 8 % of the
-diagonal on top; and images that have nothing to do with each other, half of them of one kind, laid onto each other as
-well as it goes. A case is good where the median distance of the landmarks is below 1 % of the diagonal. A logistic
-function of the share and the number of matches is fitted to the even cases and told for the odd ones, and the other way
-round: area under the curve, and how many that are not good are called so. Writes OUT.csv.
+Whole registrations, as ``cnnreg register --model none`` does them, from four starts: found; where the files put the
+images; found, and displaced by 1 to 3 % of the diagonal; and by 3 to 10 %, turned and scaled besides. Of every
+development pair of any_pair, of the pairs that kinds.py makes, of the cases that have landmarks; and images that have
+nothing to do with each other. One is good where the median distance of its landmarks is below 1 % of the diagonal. The
+pairs are divided in two by a hash of their names; what is told of one half was fitted to the other. Writes OUT.csv and
+OUT.md: area under the curve, calibration, how many of the bad are called good, by kind, and what was told wrongly; the
+weights fitted to all; and those of the map of confidence, from its values at the landmarks.
 """
 
 import argparse
 import csv
-import math
-import random
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
+import kinds
 import numpy as np
-import torch
-from any_pair import DevelopmentPair, development_pairs
+from any_pair import development_pairs
+from numpy.typing import NDArray
+from PIL import Image as PILImage
 from scipy.optimize import minimize
 
 from cnnreg.config import preset
-from cnnreg.engine.matching import Matcher
-from cnnreg.engine.verdict import FAILED, FEW, GOOD
-from cnnreg.engine.views import as_given
+from cnnreg.engine.evidence import Evidence
+from cnnreg.engine.verdict import FAILED, FEW, GOOD, LOCAL, WEIGHTS, terms
+from cnnreg.errors import CnnregError
 from cnnreg.geometry.affine import Affine
-from cnnreg.learning.features.describing import load_features
-from cnnreg.pipeline.loading import Request, load_aligned
-from cnnreg.pipeline.setup import Stopwatch
+from cnnreg.geometry.resampling import move_points
+from cnnreg.geometry.transformfile import write_affine
+from cnnreg.pairs.dataset import read_landmarks
+from cnnreg.pipeline.loading import Request
+from cnnreg.pipeline.registration import Registration, register
+from cnnreg.pipeline.setup import Setup
 
-SQUARE = ((1.0, 1.0), (1.0, 1.0))
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+FOUND, GIVEN, SLIPPED, OFF = "found", "given", "slipped", "off"
+STARTS = (FOUND, GIVEN, SLIPPED, OFF)
+BINS = (0.0, 0.05, 0.25, 0.5, 0.8, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Pair:
+    kind: str
+    name: str
+    fixed: Path
+    moving: Path
+    points: Points | None  # of the fixed and of the moving image; None: they have nothing in common
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the verdict sees of a registration, and whether it is good."""
+    """One registration: the error in per cent of the moving image's diagonal, and what the verdict saw of it."""
 
-    what: str
+    kind: str
+    name: str
+    start: str
+    error: float  # infinite where there is no right answer
+    probability: float  # as it was told
     share: float
-    count: int
-    good: bool
+    matches: int
+    coverage: float
+    residual: float  # per cent of the diagonal
+    inconsistency: float
+    places: str  # the map of confidence at each landmark, and whether the error is below 1 % there
+
+    @property
+    def good(self) -> bool:
+        return self.error < 1
+
+    @property
+    def half(self) -> int:
+        return zlib.crc32(self.name.encode()) % 2
+
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence(self.share, self.matches, self.residual, self.inconsistency, self.coverage, 100.0)
 
 
-def related(pair: DevelopmentPair, random: np.random.Generator) -> Iterator[Case]:
-    """A pair as it is aligned, and displaced from there."""
-    config = preset("default")
-    aligned, initial = load_aligned(Request(pair.fixed, pair.moving), config, Stopwatch())
-    diagonal = float(np.hypot(*aligned.moving.grid.size))
-    seen = [torch.cat([x, torch.ones_like(x)], 1) for x in (aligned.fixed_input, aligned.moving_own)]
-    for percent in (0.0, *random.uniform(2, 8, 2)):
-        angle = random.uniform(0, 2 * math.pi)
-        shift = percent / 100 * diagonal * np.array([math.sin(angle), math.cos(angle)])
-        affine = Affine(initial.affine.matrix, initial.affine.offset + shift)
-        errors = np.linalg.norm(affine(pair.points[0]) - pair.points[1], axis=1)
-        share, count = judged(seen[0], seen[1], affine)
-        yield Case(f"{pair.name} + {percent:.1f} %", share, count, bool(np.median(errors) < 0.01 * diagonal))
+def pairs_of(data: Path, cases: Path | None, folder: Path, every: int) -> Iterator[Pair]:
+    for pair in list(development_pairs(data))[::every]:
+        yield Pair(pair.kind, pair.name, pair.fixed, pair.moving, pair.points)
+    for number, (name, contrast, far) in enumerate(kinds.KINDS[::every]):
+        made = kinds.make(name, contrast, far, 0)
+        if number % 2:
+            made = kinds.bordered(made, kinds.BORDERS[number // 2 % len(kinds.BORDERS)])
+        files = [folder / f"{number}_{which}.png" for which in ("fixed", "moving")]
+        for path, image in zip(files, made[:2], strict=True):
+            PILImage.fromarray(np.rint(255 * image.clip(0, 1)).astype(np.uint8)).save(path)
+        yield Pair("made", f"{name}, {contrast}", *files, (made[2], made[3]))
+    for points in sorted(cases.rglob("pf.csv"))[::every] if cases else ():
+        images = [next(path for path in points.parent.glob(f"{which}.*")) for which in ("f", "m")]
+        landmarks = read_landmarks(points, points.with_name("pm.csv"))
+        yield Pair("cases", str(points.parent.relative_to(cases)), *images, landmarks)
 
 
-def judged(fixed: torch.Tensor, moving: torch.Tensor, affine: Affine) -> tuple[float, int]:
-    """Share and number of the matches that agree on a map."""
-    view = as_given(fixed, moving, affine, SQUARE)
-    with torch.inference_mode():
-        matcher = Matcher(view.fixed, view.moving, load_features("universal-2d"))
-        found, matches, _ = matcher.laid(view.start)
-    return found.share, len(matches.weights)
+def unrelated(pairs: Sequence[Pair], data: Path, count: int) -> Iterator[Pair]:
+    """The fixed image of one pair and the moving image of another; half of them of one kind; hearts onto others."""
+    random = np.random.default_rng(0)
+    heart = sorted((data / "cardiac_cine_mr" / "images").glob("*_ED.png"))
+    usual = [pair for pair in pairs if not pair.kind.startswith("mr")]  # whose brains are one brain
+    for number in range(count):
+        one = usual[random.integers(len(usual))]
+        others = [p for p in usual if p.name != one.name and (number % 4 < 2 or p.kind == one.kind)]
+        if number % 4 == 0:
+            image = heart[random.integers(len(heart))]
+            yield Pair("unrelated", f"{one.name} with {image.stem}", one.fixed, image, None)
+        elif others:
+            other = others[random.integers(len(others))]
+            yield Pair("unrelated", f"{one.name} with {other.name}", one.fixed, other.moving, None)
 
 
-def unrelated(one: DevelopmentPair, other: DevelopmentPair) -> Case | None:
-    """The fixed image of one pair and the moving image of another, laid onto each other as well as it goes."""
-    aligned, _ = load_aligned(Request(one.fixed, one.fixed), preset("paper"), Stopwatch())
-    another, _ = load_aligned(Request(other.moving, other.moving), preset("paper"), Stopwatch())
-    fixed, moving = (torch.cat([x.fixed_input, torch.ones_like(x.fixed_input)], 1) for x in (aligned, another))
-    view = as_given(fixed, moving, Affine.identity(), SQUARE)
-    with torch.inference_mode():
-        matcher = Matcher(view.fixed, view.moving, load_features("universal-2d"))
-        found = [matcher.laid(one.affine) for one in matcher.anywhere(view.start)[:3]]
-        if not found:
-            return None
-        best = matcher.closer(max(found, key=lambda laid: laid.found.evidence))
-    share, count = judged(fixed, moving, view.own(best.found.affine))
-    return Case(f"{one.name} with {other.name}", share, count, good=False)
+def registrations(pair: Pair, folder: Path) -> Iterator[tuple[str, Registration]]:
+    """From every start; what is in place by its files has no second one."""
+    config, random = preset("default"), np.random.default_rng(zlib.crc32(pair.name.encode()))
+    found = register(Request(pair.fixed, pair.moving), Setup(config, "none"))
+    yield FOUND, found
+    if pair.points is None:
+        return
+    if found.initial.needed:
+        given = config.override({"alignment": {"init": "none"}}, source="benchmark")
+        with suppress(CnnregError):  # they do not overlap there
+            yield GIVEN, register(Request(pair.fixed, pair.moving), Setup(given, "none"))
+    for start, (least, most), bent in ((SLIPPED, (1, 3), 0.0), (OFF, (3, 10), 1.0)):
+        grids, file = (found.pair.fixed.grid, found.pair.moving.grid), folder / "displaced.tfm"
+        displaced = _displaced(grids[0].size, random.uniform(least, most), bent, random)
+        write_affine(found.initial.affine.after(displaced), *grids, file)
+        yield start, register(Request(pair.fixed, pair.moving, transform=file), Setup(config, "none"))
 
 
-def terms(cases: list[Case]) -> np.ndarray:
-    """Of the logistic function: 1, logarithm of the odds of the share, logarithm of the number."""
-    share = np.clip([case.share for case in cases], 1e-3, 1 - 1e-3)
-    return np.stack([np.ones(len(cases)), np.log(share / (1 - share)), np.log([max(c.count, 1) for c in cases])], 1)
+def _displaced(size: tuple[int, int], percent: float, bent: float, random: np.random.Generator) -> Affine:
+    middle, towards = (np.array(size) - 1) / 2, random.uniform(0, 2 * np.pi)
+    shift = percent / 100 * np.hypot(*size) * np.array([np.sin(towards), np.cos(towards)])
+    angle, scale = bent * np.radians(random.uniform(-6, 6)), np.exp(bent * random.uniform(-0.05, 0.05))
+    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return Affine(matrix, middle - matrix @ middle + shift)
 
 
-def fit(cases: list[Case]) -> np.ndarray:
-    """Weights, held a little towards 0, so that cases that are told apart wholly do not make them infinite."""
-    values, good = terms(cases), np.array([case.good for case in cases])
+def case_of(pair: Pair, start: str, result: Registration) -> Case:
+    verdict, error, places = result.verdict, float("inf"), ""
+    assert verdict is not None
+    evidence, percent = verdict.evidence, verdict.evidence.diagonal / 100
+    if pair.points:
+        grids = result.pair.fixed.grid, result.pair.moving.grid
+        off = np.linalg.norm(move_points(pair.points[0], result.field, *grids) - pair.points[1], axis=1)
+        off *= 100 / np.hypot(*grids[1].size)
+        error, confidence = float(np.median(off)), verdict.confidence[0]
+        cells = (pair.points[0] / grids[0].size * confidence.shape).astype(int)
+        told = confidence[tuple(cells.clip(0, np.array(confidence.shape) - 1).T)]
+        places = " ".join(f"{p:.3f}{'+' if o < 1 else '-'}" for p, o in zip(told, off, strict=True))
+    seen = evidence.share, evidence.matches, evidence.coverage
+    left = evidence.residual / percent, evidence.inconsistency / percent
+    return Case(pair.kind, pair.name, start, error, verdict.probability, *seen, *left, places)
 
-    def loss(weights: np.ndarray) -> float:
-        return float(
-            np.logaddexp(0, np.where(good, -1, 1) * (values @ weights)).sum() + 0.05 * (weights[1:] ** 2).sum()
-        )
 
-    return minimize(loss, np.zeros(3)).x
+def fit(values: NDArray[np.float64], good: NDArray[np.bool_], weights: NDArray[np.float64] | None = None) -> NDArray:
+    """Of a logistic function, held a little towards 0, or cases that are told apart wholly would make it a step."""
+    each = np.ones(len(good)) if weights is None else weights
 
+    def loss(w: NDArray[np.float64]) -> float:
+        return float((each * np.logaddexp(0, np.where(good, -1, 1) * (values @ w))).sum() + 0.05 * (w[1:] ** 2).sum())
 
-def probability(cases: list[Case], weights: np.ndarray) -> np.ndarray:
-    enough = np.array([case.count >= FEW for case in cases])
-    return enough / (1 + np.exp(-terms(cases) @ weights))
+    return minimize(loss, np.zeros(values.shape[1])).x
 
 
-def area(cases: list[Case], chance: np.ndarray) -> float:
+def probabilities(cases: Sequence[Case], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    enough = np.array([case.matches >= FEW for case in cases])
+    return enough / (1 + np.exp(-np.array([terms(case.evidence) for case in cases]) @ weights))
+
+
+def fitted(cases: Sequence[Case]) -> NDArray[np.float64]:
+    return fit(np.array([terms(case.evidence) for case in cases]), np.array([case.good for case in cases]))
+
+
+def area(good: NDArray[np.bool_], told: NDArray[np.float64]) -> float:
     """Under the curve: how often a good case has the higher probability."""
-    good = np.array([case.good for case in cases])
-    above = chance[good][:, None] - chance[~good][None]
-    return float(((above > 0) + 0.5 * (above == 0)).mean())
+    above = told[good][:, None] - told[~good][None]
+    return float(((above > 0) + 0.5 * (above == 0)).mean()) if above.size else float("nan")
+
+
+def held_out(cases: Sequence[Case]) -> NDArray[np.float64]:
+    """The probability of each, by weights of the other half."""
+    half, told = np.array([case.half for case in cases]), np.zeros(len(cases))
+    for part in (0, 1):
+        weights = fitted([case for case in cases if case.half != part])
+        told[half == part] = probabilities([case for case in cases if case.half == part], weights)
+    return told
+
+
+def table(cases: Sequence[Case], told: NDArray[np.float64]) -> list[str]:
+    lines = [
+        "| kind | good | called good, failed | not good | called good, failed | area |",
+        "|---|---|---|---|---|---|",
+    ]
+    good, kind = np.array([case.good for case in cases]), np.array([case.kind for case in cases])
+    for name in (*dict.fromkeys(kind.tolist()), "all"):
+        part = np.ones(len(cases), bool) if name == "all" else kind == name
+        cells = [name]
+        for which in (part & good, part & ~good):
+            cells += [str(which.sum()), f"{(told[which] >= GOOD).sum()}, {(told[which] < FAILED).sum()}"]
+        lines.append("| " + " | ".join([*cells, f"{area(good[part], told[part]):.3f}"]) + " |")
+    lines += ["", "| probability | cases | mean | good |", "|---|---|---|---|"]
+    for low, high in pairwise(BINS):
+        part = (told >= low) & ((told < high) | (high == 1))
+        if part.any():
+            lines.append(f"| {low:g} to {high:g} | {part.sum()} | {told[part].mean():.3f} | {good[part].mean():.3f} |")
+    lines += ["", "Told wrongly, or in doubt:", ""]
+    for number in np.argsort(told):
+        case = cases[number]
+        if (case.good and told[number] < GOOD) or (not case.good and told[number] >= FAILED):
+            seen = f"{case.share:.2f} of {case.matches} matches, in {case.coverage:.2f} of the image"
+            lines.append(f"- {told[number]:.2f}, {case.error:.2f} %: {case.kind}, {case.name}, {case.start}; {seen}")
+    return lines
+
+
+def of_places(cases: Sequence[Case]) -> str:
+    """The weights of the map of confidence: those in use are right if a fit to what it told gives 0 and 1."""
+    values, good, each = list[float](), list[bool](), list[float]()
+    for case in cases:
+        told = case.places.split()
+        values += [float(word[:-1]) for word in told]
+        good += [word[-1] == "+" for word in told]
+        each += [1 / len(told)] * len(told)
+    chance = np.array(values).clip(0.001, 0.999)
+    odds = np.log(chance / (1 - chance))
+    shift, slope = fit(np.stack([np.ones(len(odds)), odds], 1), np.array(good), np.array(each))
+    bins = [np.mean(np.array(good)[(chance >= a) & (chance < b)]) for a, b in pairwise(BINS)]
+    told = ", ".join(f"{a:g} to {b:g}: {x:.2f}" for (a, b), x in zip(pairwise(BINS), bins, strict=True))
+    weights = f"({shift + slope * LOCAL[0]:.2f}, {slope * LOCAL[1]:.2f})"
+    return f"map of confidence, part of the landmarks that is good: {told}; weights fitted {weights}, in use {LOCAL}"
+
+
+def read(path: Path) -> list[Case]:
+    types = {field.name: field.type for field in fields(Case)}
+    with path.open(newline="") as file:
+        return [Case(**{name: types[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
+
+
+def measured(options: argparse.Namespace, path: Path) -> list[Case]:
+    cases: list[Case] = []
+    with tempfile.TemporaryDirectory() as name, path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Case)])
+        writer.writeheader()
+        pairs = list(pairs_of(options.data, options.cases, Path(name), options.every))
+        for pair in (*pairs, *unrelated(pairs, options.data, options.unrelated)):
+            for start, result in registrations(pair, Path(name)):
+                cases.append(case_of(pair, start, result))
+                writer.writerow(asdict(cases[-1]))
+                file.flush()
+                print(
+                    f"{pair.kind}, {pair.name}, {start}: {cases[-1].error:.2f} %, {cases[-1].probability:.2f}",
+                    flush=True,
+                )
+    return cases
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="where OUT.csv goes")
-    parser.add_argument("--unrelated", type=int, default=80)
+    parser.add_argument("--out", type=Path, required=True, help="where OUT.csv and OUT.md go")
+    parser.add_argument("--cases", type=Path)
+    parser.add_argument("--unrelated", type=int, default=40)
+    parser.add_argument("--every", type=int, default=1, help="only every Nth pair")
+    parser.add_argument("--again", action="store_true", help="the fit to the cases of OUT.csv")
     options = parser.parse_args()
-    pairs, numbers = list(development_pairs(options.data)), np.random.default_rng(0)
-    cases = [case for pair in pairs for case in related(pair, numbers)]
-    chance = random.Random(0)
-    for k in range(options.unrelated):
-        one = chance.choice(pairs)
-        others = [pair for pair in pairs if pair.kind == one.kind] if k % 2 else pairs
-        other = chance.choice([p for p in others if p.name[-3:] != one.name[-3:] or not p.kind.startswith("mr")])
-        if other is not one and (case := unrelated(one, other)):
-            cases.append(case)
-    with options.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(cases[0])))
-        writer.writeheader()
-        writer.writerows(asdict(case) for case in cases)
-    halves = cases[::2], cases[1::2]
-    held_out = [(part, probability(part, fit(rest))) for part, rest in (halves, halves[::-1])]
-    told = [case for part, _ in held_out for case in part]
-    chances = np.concatenate([values for _, values in held_out])
-    bad = np.array([not case.good for case in told])
-    print(f"{len(told)} cases, {bad.sum()} of them not good; held out: area under the curve {area(told, chances):.3f}")
-    for name, part in (("not good", chances[bad]), ("good", chances[~bad])):
-        print(f"of those that are {name}: called good {(part >= GOOD).mean():.1%}, failed {(part < FAILED).mean():.1%}")
-    for case, value in sorted(zip(told, chances, strict=True), key=lambda both: -both[1]):
-        if (not case.good and value >= FAILED) or (case.good and value < GOOD):
-            print(f"{'good' if case.good else 'not good'}: {value:.2f} {case}")
-    print("weights:", np.round(fit(cases), 3).tolist())
+    path = options.out.with_suffix(".csv")
+    cases = read(path) if options.again else measured(options, path)
+    told = held_out(cases)
+    weights = ", ".join(f"{weight:.2f}" for weight in fitted(cases))
+    lines = [*table(cases, told), "", f"weights fitted ({weights}), in use {WEIGHTS}", of_places(cases)]
+    options.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":
