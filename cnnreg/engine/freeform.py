@@ -20,7 +20,7 @@ from cnnreg.engine.outcome import Refinement
 from cnnreg.engine.pyramid import Level, fill
 from cnnreg.geometry.fields import Warper, jacobian_determinant, lengths
 from cnnreg.geometry.splines import SplineFamily
-from cnnreg.similarity.filters import gradient
+from cnnreg.similarity.filters import gradient, halved
 from cnnreg.watching import unwatched
 
 LARGEST = 512  # pixels of the longest side: finer levels are left out, as the field is smooth and the statistic global
@@ -107,7 +107,7 @@ def _between(field: Tensor, size: tuple[int, int]) -> Tensor:
         if power > 0:
             field = 2 * F.interpolate(field, scale_factor=2, mode="bilinear", align_corners=False)
         else:
-            field = fill(F.avg_pool2d(fill(field), 2) / 2)
+            field = fill(halved(fill(field)) / 2)
     return field[..., : size[0], : size[1]]
 
 

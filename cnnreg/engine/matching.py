@@ -17,6 +17,7 @@ from torch import Tensor
 from cnnreg.engine.alignment import distance
 from cnnreg.engine.consensus import Found, Matches, explain, fitted, judged
 from cnnreg.engine.drawing import boxed, sample, scaled, shrunk_by, whole
+from cnnreg.engine.remembering import remembered
 from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.fields import pixel_grid
 
@@ -74,7 +75,7 @@ class Matcher:
         described: dict[int, tuple[Tensor, Tensor]] = {}
         for shape in shapes:
             alike = [k for k, image in enumerate(images) if image.shape == shape]
-            descriptors, logits = self.features(torch.cat([images[k][:, :1] for k in alike]))
+            descriptors, logits = _described(torch.cat([images[k][:, :1] for k in alike]), self.features)
             described |= {k: (descriptors[n], logits[n, 0]) for n, k in enumerate(alike)}
         return [_counting(image, *described[k]) for k, image in enumerate(images)]
 
@@ -165,6 +166,12 @@ class Matcher:
         return Laid(replace(found, affine=affine), matches, down)
 
 
+@remembered
+def _described(images: Tensor, features: Features) -> tuple[Tensor, Tensor]:
+    return features(images)
+
+
+@remembered
 def _counting(image: Tensor, descriptors: Tensor, logits: Tensor) -> Cells:
     """The cells of an image (1, 2, h, w) that count, of descriptors (D, h, w)."""
     counts = shrunk_by(whole(image[:, 1:]), RIM) * _shows(image[:, :1])
@@ -195,6 +202,7 @@ def turned(image: Tensor, angle: float, pixel: float) -> tuple[Tensor, Affine]:
     return torch.cat(parts, 1), back
 
 
+@remembered
 def match(fixed: Cells, moving: Cells) -> Matches:
     """Cells that are each other's nearest."""
     if not len(fixed.places) or not len(moving.places):

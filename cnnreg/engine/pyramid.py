@@ -12,7 +12,7 @@ from cnnreg.engine.landmarks import Landmarks, Pull
 from cnnreg.geometry.fields import Warper
 from cnnreg.similarity.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
 from cnnreg.similarity.descriptors import mind
-from cnnreg.similarity.filters import by_displacement, edges
+from cnnreg.similarity.filters import by_displacement, edges, halved
 from cnnreg.similarity.measures import MutualInformation, Squares
 
 DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and here, at 95 at most, the starts compete
@@ -105,7 +105,7 @@ class Level:
         return energy + self.pull.energy(field) if self.pull else energy
 
     def to_cells(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, self.cell) if self.cell > 1 else x
+        return halved(x) if self.cell > 1 else x
 
     def to_pixels(self, field: Tensor) -> Tensor:
         if self.cell == 1:
@@ -125,7 +125,7 @@ def pyramid(
 
     levels = [level()]
     while levels[-1].side >= DECISIVE:
-        layers, landmarks = fill(F.avg_pool2d(layers, 2)), landmarks and landmarks.halved()
+        layers, landmarks = fill(halved(layers)), landmarks and landmarks.halved()
         levels.append(level())
     return levels
 
@@ -144,7 +144,7 @@ def fill(x: Tensor) -> Tensor:
 def restrict(field: Tensor, levels: Sequence[Level]) -> Tensor:
     """A field on the image's pixels, on the cells of the last of ``levels`` and in its pixels."""
     for _ in levels[1:]:
-        field = F.avg_pool2d(fill(field), 2) / 2
+        field = halved(fill(field)) / 2
     return levels[-1].to_cells(fill(field))
 
 

@@ -41,7 +41,7 @@ def aperture(left: Mask, cells: Array) -> Mask | None:
     side = max(left.shape)
     shape = largest(opened(filled(left), round(TABS * side)))
     share = float(shape.mean())
-    if not LEAST_INSIDE <= share <= 1 - LEAST_OUTSIDE or not _is_convex(shape):
+    if not LEAST_INSIDE <= share <= 1 - LEAST_OUTSIDE:
         return None
     if (np.abs(cells[shape] - np.median(cells[~shape])) < ALIKE).mean() > GROUND:
         return None  # a ring
@@ -49,7 +49,7 @@ def aperture(left: Mask, cells: Array) -> Mask | None:
     if not inner.any() or cells[inner].std() < TEXTURE:
         return None
     points = np.argwhere(shape & ~shrunk(shape, outside=True)).astype(float)
-    if len(points) < FEWEST:
+    if len(points) < FEWEST or not _is_convex(shape):
         return None
     found = _parts(points, side, arcs=False) in POLYGONS or _parts(points, side) in WITH_ARCS
     return shape if found or _is_round(points, shape.shape) else None
@@ -92,24 +92,25 @@ def _best(points: Array, degree: int, rng: "Generator", side: int, reach: float 
     for _ in range(2):  # the second time from those that were found
         pool = np.flatnonzero(best) if best.any() else np.arange(len(points))
         chosen = points[pool[rng.integers(len(pool), size=(TRIALS, degree))]]
-        away = _from_circles(points, chosen, side) if degree == 3 else _from_lines(points, chosen)
-        near = away < reach
-        most = int(near.sum(1).argmax())
-        best = near[most] if near[most].sum() > best.sum() else best
+        near = _near_circles(points, chosen, side, reach) if degree == 3 else _near_lines(points, chosen, reach)
+        counts = near.sum(0, dtype=np.int32)
+        most = int(counts.argmax())
+        best = near[:, most] if counts[most] > best.sum() else best
     return best
 
 
-def _from_lines(points: Array, chosen: Array) -> Array:
-    """Distance of points (N, 2) from lines through (K, 2, 2): (K, N)."""
+def _near_lines(points: Array, chosen: Array, reach: float) -> Mask:
+    """Whether points (N, 2) are so near to lines through (K, 2, 2): (N, K)."""
     along = chosen[:, 1] - chosen[:, 0]
     length = np.linalg.norm(along, axis=1)
     normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.maximum(length, 1e-9)[:, None]
-    away = np.abs(points @ normal.T - (chosen[:, 0] * normal).sum(1)).T
-    return np.where(length[:, None] < 3, np.inf, away)
+    away = points @ normal.T
+    away -= (chosen[:, 0] * normal).sum(1)
+    return (np.abs(away, out=away) < reach) & (length >= 3)
 
 
-def _from_circles(points: Array, chosen: Array, side: int) -> Array:
-    """Distance of points (N, 2) from circles through (K, 3, 2), of a tenth to twice ``side`` in radius: (K, N)."""
+def _near_circles(points: Array, chosen: Array, side: int, reach: float) -> Mask:
+    """Whether points (N, 2) are so near to circles through (K, 3, 2), of .1 to 2 ``side`` in radius: (N, K)."""
     first = chosen[:, 0]
     b, c = chosen[:, 1] - first, chosen[:, 2] - first
     double = 2 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
@@ -121,6 +122,9 @@ def _from_circles(points: Array, chosen: Array, side: int) -> Array:
     )
     radius = np.linalg.norm(middle, axis=1)
     centre = middle + first
-    away = np.abs(np.linalg.norm(points[None] - centre[:, None], axis=2) - radius[:, None])
-    possible = (radius > side / 10) & (radius < 2 * side)
-    return np.where(possible[:, None], away, np.inf)
+    away, across = (np.subtract.outer(points[:, axis], centre[:, axis]) for axis in (0, 1))
+    away *= away
+    away += np.multiply(across, across, out=across)
+    np.sqrt(away, out=away)
+    away -= radius
+    return (np.abs(away, out=away) < reach) & (radius > side / 10) & (radius < 2 * side)

@@ -4,6 +4,7 @@ What ``scipy.ndimage`` and ``scipy.spatial`` give, without the time that importi
 is looked at.
 """
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -13,10 +14,37 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 
-def parts(mask: Mask) -> tuple[NDArray[np.unsignedinteger], int]:
-    """Labels (H, W) from 1 of what is connected along rows and columns, 0 elsewhere; and their number."""
-    labels = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
-    return labels, int(labels.max(initial=0))
+def parts(mask: Mask) -> tuple[NDArray[np.integer], int]:
+    """Labels (H, W) from 1 of what is connected along rows and columns, 0 elsewhere; and their number.
+
+    Of the runs in each row, those of two rows that touch belong together.
+    """
+    stride = mask.shape[1] + 1  # a gap after each row, and one before all
+    gapped = np.zeros(mask.shape[0] * stride + 1, bool)
+    gapped[1:].reshape(-1, stride)[:, :-1] = mask
+    changes = np.flatnonzero(gapped[1:] != gapped[:-1])
+    begin, end = changes[::2], changes[1::2]
+    first, last = np.searchsorted(end, begin + stride, side="right"), np.searchsorted(begin, end + stride)
+    count = last - first  # of the runs below that touch
+    upper = np.repeat(np.arange(len(begin)), count)
+    lower = np.arange(len(upper)) + np.repeat(first - np.cumsum(count) + count, count)
+    root = _roots(len(begin), upper, lower)
+    is_root = root == np.arange(len(root))
+    labels = np.zeros(gapped.shape, np.int32)
+    labels[gapped] = np.repeat(np.cumsum(is_root)[root], end - begin)
+    return labels[1:].reshape(-1, stride)[:, :-1], int(is_root.sum())
+
+
+def _roots(count: int, a: NDArray[np.integer], b: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Of ``count`` numbers, of which the pairs a, b belong together, the smallest that each belongs with."""
+    root = np.arange(count)
+    while (root[a] != root[b]).any():
+        least = np.minimum(root[a], root[b])
+        np.minimum.at(root, root[a], least)
+        np.minimum.at(root, root[b], least)
+        while (root[root] != root).any():
+            root = root[root]
+    return root
 
 
 def grown(mask: Mask, times: int = 1) -> Mask:
@@ -34,9 +62,33 @@ def shrunk(mask: Mask, times: int = 1, *, outside: bool = False) -> Mask:
 
 def opened(mask: Mask, radius: int) -> Mask:
     """Only where a disc fits in; the frame does not cut it."""
-    wide = sitk.GetImageFromArray(np.pad(mask, radius + 1, mode="edge").astype(np.uint8))
-    wide = sitk.GetArrayFromImage(sitk.BinaryMorphologicalOpening(wide, [radius, radius], sitk.sitkBall)) != 0
-    return wide[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
+    disc, margin = _disc(radius), radius + 1
+    wide = np.pad(mask, margin, mode="edge")
+    fits = ~_swept(~wide, disc)
+    return _swept(fits, disc)[margin:-margin, margin:-margin]
+
+
+@lru_cache(maxsize=8)
+def _disc(radius: int) -> tuple[int, ...]:
+    """How far a disc reaches along each of its rows; ITK's."""
+    side = 2 * radius + 1
+    dot = np.zeros((side, side), np.uint8)
+    dot[radius, radius] = 1
+    disc = sitk.BinaryDilate(sitk.GetImageFromArray(dot), [radius, radius], sitk.sitkBall)
+    return tuple((sitk.GetArrayFromImage(disc).sum(1) // 2).tolist())
+
+
+def _swept(mask: Mask, disc: tuple[int, ...]) -> Mask:
+    """What a disc covers whose middle is at every place of a mask."""
+    radius, (height, width) = len(disc) // 2, mask.shape
+    wide = np.pad(mask, radius)
+    rows, covered = {0: wide[:, radius : radius + width]}, np.zeros(mask.shape, bool)
+    for reach in range(1, radius + 1):
+        left, right = (wide[:, radius + shift : radius + shift + width] for shift in (-reach, reach))
+        rows[reach] = rows[reach - 1] | left | right
+    for row, reach in enumerate(disc):
+        covered |= rows[reach][row : row + height]
+    return covered
 
 
 def largest(mask: Mask) -> Mask:

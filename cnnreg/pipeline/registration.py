@@ -10,6 +10,7 @@ from cnnreg.config import Config, InputConfig
 from cnnreg.devices import prepare_cpu, resolve_device, threads_kept
 from cnnreg.engine.initial import Initial
 from cnnreg.engine.refinement import refine
+from cnnreg.engine.remembering import remembering
 from cnnreg.engine.verdict import Verdict, assess
 from cnnreg.evaluation.measure import Evidence, Measures, known, measure
 from cnnreg.geometry.fields import resize
@@ -80,6 +81,7 @@ class Registration:
 
 
 @threads_kept()
+@remembering()
 def register(
     request: Request,
     setup: Setup,

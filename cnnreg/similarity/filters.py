@@ -33,6 +33,19 @@ def by_displacement(slope: Tensor, curvature: Tensor, warped: Tensor) -> Tensor:
     return torch.stack([(slope * down).sum(1), (slope * right).sum(1), (curvature * steep).sum(1)], 1)
 
 
+def halved(image: Tensor) -> Tensor:
+    """Means of 2 x 2 pixels, (B, C, h, w) to (B, C, h // 2, w // 2): as ``avg_pool2d``, many times faster on a CPU.
+
+    To the last bit the same, since the four are added in the same order.
+    """
+    if image.is_cuda:
+        return F.avg_pool2d(image, 2)
+    image = image[..., : image.shape[2] // 2 * 2, : image.shape[3] // 2 * 2]
+    upper, lower = image[:, :, ::2], image[:, :, 1::2]
+    total = torch.add(upper[..., ::2], upper[..., 1::2])
+    return total.add_(lower[..., ::2]).add_(lower[..., 1::2]).mul_(0.25)
+
+
 class Blur:
     """Gaussian blur of (B, C, h, w) as two matrix products; beyond the rim the nearest value counts."""
 

@@ -146,6 +146,11 @@ def test_composition_of_linear_maps_is_their_product():
     assert (composed - swapped)[inner].abs().max() > 1e-3  # the order matters and is the documented one
 
 
+def test_lengths_are_the_euclidean_norm():
+    field = torch.randn(2, 2, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert_close(fields.lengths(field), field.norm(dim=1))
+
+
 def test_inverse_undoes_the_field():
     """Composing a smooth field with its inverse leaves less than a hundredth of a pixel inside."""
     y, x = pixel_grid(torch.empty(1, 1, 40, 54)).unbind(1)
