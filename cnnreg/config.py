@@ -164,10 +164,11 @@ class RefinementConfig(Section):
 
     similarity: str = _choice(
         "lncc",
-        "metric: lncc (local correlation), ncc (global), mse, mi (mutual information), mind, or auto (what the pair's "
-        "held-out blocks bear out)",
-        ("auto", "lncc", "ncc", "mse", "mi", "mind"),
+        "metric: lncc (local correlation), ncc (global), mse, mi (mutual information), mind, learned (a network's "
+        "representation of both images), or auto (what the pair's held-out blocks bear out)",
+        ("auto", "lncc", "ncc", "mse", "mi", "mind", "learned"),
     )
+    representation: str = _name("contrast-2d", "the model that represents images for learned, by name or folder")
     transform: str = _choice(
         "auto",
         "dense (a vector at each pixel or block, small steps composed), bspline (control points, with bending "

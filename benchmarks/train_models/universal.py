@@ -16,6 +16,7 @@ import torch
 from universal_images import PACKAGES, any_pair_rows, fetch, groups, part_of
 
 from cnnreg.config import preset
+from cnnreg.learning.features.loss import described
 from cnnreg.learning.features.network import DescriptorNetwork, FeatureConfig
 from cnnreg.learning.features.training import FeatureProgress, FeatureTraining, train_features
 from cnnreg.learning.features.views import ViewConfig
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> None:
         options.out / f"stage-{options.stage}",
         training=training,
         views=ViewConfig(),
+        loss=described(training.queries),
         resume=options.resume,
         on_step=tell,
     )

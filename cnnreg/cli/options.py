@@ -22,7 +22,7 @@ from cnnreg.cli.declaring import (
 )
 from cnnreg.interface.setup import INITS
 
-Metric = Literal["auto", "lncc", "ncc", "mse", "mi", "mind", "cc", "mattes", "meansquares", "demons"]
+Metric = Literal["auto", "lncc", "ncc", "mse", "mi", "mind", "learned", "cc", "mattes", "meansquares", "demons"]
 LARGEST_SEED = 2**63 - 1  # that torch takes
 
 
@@ -254,8 +254,8 @@ Similarity = Annotated[
         "--metric",
         "--similarity",
         metavar="METRIC",
-        help="Similarity metric to be maximised: lncc (also cc), ncc, mse (meansquares, demons), mi (mattes), mind, or "
-        "auto: what held-out blocks of the two images bear out, lncc, mi with B-splines, or none.",
+        help="Similarity metric to be maximised: lncc (also cc), ncc, mse (meansquares, demons), mi (mattes), mind, "
+        "learned (a network's representation), or auto: what held-out blocks of the two images bear out.",
         default="auto",
     ),
 ]

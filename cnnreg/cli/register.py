@@ -222,7 +222,7 @@ def _told(verdict: "Verdict") -> str:
 
 def _contrasts_differ(result: "Registration") -> bool:
     """Whether the metric is one for images of unlike contrast."""
-    return bool(result.one_shot) and result.one_shot.similarity in {"mind", "mi"}  # type: ignore[union-attr]
+    return bool(result.one_shot) and result.one_shot.similarity in {"mind", "mi", "learned"}  # type: ignore[union-attr]
 
 
 def _notes(result: "Registration") -> list[str]:

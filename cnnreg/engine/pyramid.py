@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cnnreg.config import RefinementConfig
 from cnnreg.engine.landmarks import Landmarks, Pull
+from cnnreg.errors import UsageError
 from cnnreg.geometry.fields import Warper
 from cnnreg.similarity.correlation import Correlation, MaskedWindows, WholeImage, Windows, local_windows
 from cnnreg.similarity.descriptors import mind
@@ -19,6 +20,7 @@ DECISIVE = 48  # pixels of the shortest side: from here on edges are seen, and h
 FINE = 96  # pixels of the shortest side: from here on the field lives on blocks of 2 x 2 pixels
 FLAT = 0.01  # steepness of all pixels together that landmarks see at least, so that they pull on flat images, too
 
+Represent = Callable[[Tensor], Tensor]  # images (B, 1, h, w) to what is compared of them, (B, C, h, w)
 Similarity = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]  # of a warped image: value, slope, curvature
 
 
@@ -36,8 +38,10 @@ class Level:
         config: RefinementConfig,
         mask: Tensor | None = None,
         landmarks: Landmarks | None = None,
+        represent: Represent | None = None,
     ) -> None:
         self.pair, self.config, self.mask, self.landmarks = (fixed, moving), config, mask, landmarks
+        self.represent = mind if config.similarity == "mind" else represent
         self.size = fixed.shape[2], fixed.shape[3]
         self.side = min(self.size)
         self.cell = 2 if self.side >= FINE else 1
@@ -47,8 +51,10 @@ class Level:
     def images(self) -> tuple[Tensor, Tensor]:
         """What is compared, (B, C, h, w) each, around the mean of the fixed image."""
         fixed, moving = self.pair
-        if self.config.similarity == "mind":
-            fixed, moving = mind(fixed), mind(moving)
+        if self.config.similarity in {"mind", "learned"}:
+            if self.represent is None:
+                raise UsageError("the metric 'learned' needs a representation; name a model that represents images")
+            fixed, moving = self.represent(fixed), self.represent(moving)
         elif self.sees_edges:
             fixed, moving = (torch.cat([image, edges(image)], 1) for image in (fixed, moving))
         center = fixed.mean((2, 3), keepdim=True)
@@ -58,7 +64,7 @@ class Level:
     def similarity(self) -> Similarity:
         """Of any warped image to the fixed one."""
         (fixed, moving), config = self.images, self.config
-        if config.similarity in {"mind", "mse"}:
+        if config.similarity in {"mind", "mse", "learned"}:
             return Squares(fixed, self.mask)
         if config.similarity == "mi":
             return MutualInformation(fixed, (moving.amin().item(), moving.amax().item()), self.mask)
@@ -114,14 +120,19 @@ class Level:
 
 
 def pyramid(
-    fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig, landmarks: Landmarks | None
+    fixed: Tensor,
+    moving: Tensor,
+    mask: Tensor | None,
+    config: RefinementConfig,
+    landmarks: Landmarks | None,
+    represent: Represent | None = None,
 ) -> list[Level]:
     """Finest first, each level half the one before; a pixel of a mask's level is one if all that it covers are."""
     layers = fill(torch.cat([fixed, moving] if mask is None else [fixed, moving, mask], 1))
 
     def level() -> Level:
         seen = None if mask is None else (layers[:, 2:] > 0.99).to(layers)
-        return Level(layers[:, :1], layers[:, 1:2], config, seen, landmarks)
+        return Level(layers[:, :1], layers[:, 1:2], config, seen, landmarks, represent)
 
     levels = [level()]
     while levels[-1].side >= DECISIVE:

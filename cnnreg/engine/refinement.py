@@ -13,7 +13,7 @@ from cnnreg.engine.dense import dense
 from cnnreg.engine.freeform import free_form
 from cnnreg.engine.landmarks import Landmarks
 from cnnreg.engine.outcome import Refinement
-from cnnreg.engine.pyramid import pyramid
+from cnnreg.engine.pyramid import Represent, pyramid
 from cnnreg.errors import ConfigError
 from cnnreg.watching import unwatched
 
@@ -27,6 +27,7 @@ def refine(
     config: RefinementConfig,
     mask: Tensor | None = None,
     landmarks: tuple[Tensor, Tensor] | None = None,
+    represent: Represent | None = None,
     on_step: Callable[[int, Tensor], None] = unwatched,
 ) -> Refinement:
     """Register ``moving`` to ``fixed``, (B, 1, H, W) each in [0, 1], in ``steps`` iterations in all.
@@ -36,12 +37,13 @@ def refine(
     pairs of a batch do not influence each other. Only the pixels of ``mask``, (B, 1, H, W) of 0 and 1, count: as it
     does not move, nothing is gained by pushing what disagrees out of it. ``landmarks`` of a single pair, if their
     weight is not 0, are points (N, 2) of the fixed image and where they lie in the moving one, in pixels; those outside
-    of the fixed image do not count. ``on_step`` is told the number of iterations done and the last energy.
+    of the fixed image do not count. ``represent`` makes what the metric learned compares. ``on_step`` is told the
+    number of iterations done and the last energy.
     """
     with torch.inference_mode(), _denormals_flushed(fixed):
         pulling = Landmarks.on(fixed, *landmarks) if landmarks and config.landmarks else None
         if config.similarity == "auto" and len(fixed) > 1:
-            return _one_by_one(fixed, moving, starts, mask, steps, config)
+            return _one_by_one(fixed, moving, starts, mask, represent, steps, config)
         chosen = choose(fixed, moving, mask, config, pulled=pulling is not None)
         if chosen.transform == "none":
             field, energy = fixed.new_zeros(len(fixed), 2, *fixed.shape[2:]), fixed.new_zeros(1, len(fixed))
@@ -50,7 +52,7 @@ def refine(
         else:
             config = replace(config, similarity=chosen.similarity)
             run = free_form if chosen.transform == "bspline" else dense
-            levels, size = pyramid(fixed, moving, mask, config, pulling), (fixed.shape[2], fixed.shape[3])
+            levels, size = pyramid(fixed, moving, mask, config, pulling, represent), (fixed.shape[2], fixed.shape[3])
             result = run(levels, starts, steps=steps, config=config, size=size, on_step=on_step)
     return replace(
         result,
@@ -66,6 +68,7 @@ def _one_by_one(
     moving: Tensor,
     starts: Mapping[str, Tensor],
     mask: Tensor | None,
+    represent: Represent | None,
     steps: int,
     config: RefinementConfig,
 ) -> Refinement:
@@ -78,6 +81,7 @@ def _one_by_one(
             steps=steps,
             config=config,
             mask=None if mask is None else mask[i : i + 1],
+            represent=represent,
         )
         for i in range(len(fixed))
     ]

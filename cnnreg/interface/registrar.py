@@ -26,7 +26,7 @@ class Registrar:
         model: name (``cnnreg models list``), folder, or "none".
         preset, parameters: parameters by name (``cnnreg presets list``), or from a TOML file.
         init: initial transform: "auto", "none", "center", "moments", "rigid", "similarity", "affine", or a file.
-        similarity: similarity metric: "auto", "lncc", "ncc", "mse", "mi" or "mind"; None for the preset's.
+        similarity: similarity metric: "auto", "lncc", "ncc", "mse", "mi", "mind" or "learned"; None for the preset's.
         padding: "auto" masks borders that show nothing, "keep" does not.
         mirror: whether mirror images are tried where no other initial transform is convincing.
         max_size: pixels along the longer side of the finest resolution level of the iterations.

@@ -59,16 +59,20 @@ class Choices:
             ),
             **section("adaptation", steps=self.adapt),
             **section("refinement", similarity=metric, max_size=self.max_size, landmarks=self.landmark_weight),
-            **section("loss", similarity=None if metric == "auto" else metric),  # of iterations on the weights
+            **section(
+                "loss", similarity=None if metric in {"auto", "learned"} else metric
+            ),  # of iterations on the weights
         }
 
     def check(self, setup: "Setup") -> None:
         """Refuse what has no effect.
 
         Raises:
-            UsageError: landmarks are to pull a field that does not move.
+            UsageError: landmarks are to pull a field that does not move, or weights to follow a metric of the field.
         """
         adaptation = setup.config.adaptation
+        if self.similarity == "learned" and adaptation.target == "weights":
+            raise UsageError("the metric learned is for iterations on the field: give another one, or another preset")
         if self.landmark_weight and (not adaptation.steps or adaptation.target == "weights"):
             raise UsageError(
                 "--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper"

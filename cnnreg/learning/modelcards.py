@@ -17,12 +17,19 @@ from cnnreg.files import claim, locked, replacing, sha256, write_text
 from cnnreg.learning.features.network import DescriptorNetwork, FeatureConfig
 from cnnreg.learning.modelplaces import CARD, WEIGHTS
 from cnnreg.learning.network import RegistrationNetwork
+from cnnreg.learning.representation.network import RepresentationConfig, RepresentationNetwork
 
 CARD_FORMAT = 1
-REGISTRATION, DESCRIPTORS = "registration", "descriptors"
-KINDS = {  # what a model does: predict displacement fields, or describe images so that they can be aligned
+REGISTRATION, DESCRIPTORS, REPRESENTATION = "registration", "descriptors", "representation"
+KINDS: dict[str, tuple[Any, type[nn.Module]]] = {
     REGISTRATION: (NetworkConfig, RegistrationNetwork),
     DESCRIPTORS: (FeatureConfig, DescriptorNetwork),
+    REPRESENTATION: (RepresentationConfig, RepresentationNetwork),
+}
+PURPOSES = {  # what a model does, and the option or key that names it
+    REGISTRATION: ("predicts displacement fields", "--model"),
+    DESCRIPTORS: ("describes images for the initial transform", "--features"),
+    REPRESENTATION: ("represents images for the metric 'learned'", "refinement.representation"),
 }
 
 
@@ -32,7 +39,7 @@ class Card:
 
     name: str
     description: str
-    network: NetworkConfig | FeatureConfig
+    network: NetworkConfig | FeatureConfig | RepresentationConfig
     input: InputConfig
     sha256: str  # of the weights file
     training: dict[str, Any] = field(default_factory=dict)  # data, preset, parameters, steps
@@ -75,7 +82,7 @@ class Model:
 
 
 def save_model(
-    network: RegistrationNetwork | DescriptorNetwork,
+    network: RegistrationNetwork | DescriptorNetwork | RepresentationNetwork,
     folder: Path,
     config: Config,
     *,
@@ -84,16 +91,16 @@ def save_model(
 ) -> Card:
     """Write weights, then card; ``facts`` are the card's other entries. Each file appears whole or not at all.
 
-    Descriptors lose nothing by weights of half the bytes.
+    What describes or represents images loses nothing by weights of half the bytes.
 
     Raises:
         OutputError: they cannot be written; or a model is there already, and ``overwrite`` is off.
     """
     from safetensors.torch import save
 
-    kind = DESCRIPTORS if isinstance(network, DescriptorNetwork) else REGISTRATION
+    kind = next(name for name, (_, network_type) in KINDS.items() if isinstance(network, network_type))
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    if kind == DESCRIPTORS:
+    if kind != REGISTRATION:
         state = {name: tensor.half() for name, tensor in state.items()}
     weights = save(state)  # written by Python, whose errors are those of the system
     versions = {name: metadata.version(name) for name in ("cnnreg", "torch")}
@@ -118,10 +125,7 @@ def load_model(folder: Path) -> Model:
     """
     card, network = load_network(folder)
     if not isinstance(network, RegistrationNetwork):
-        raise ModelError(
-            f"{folder} describes images for the initial transform and predicts no displacement fields; "
-            f"name it as --features, and another one as --model"
-        )
+        raise _other_kind(folder, card.kind, REGISTRATION)
     return Model(card, network, folder)
 
 
@@ -131,10 +135,27 @@ def load_descriptors(folder: Path) -> DescriptorNetwork:
     Raises:
         ModelError: as :func:`load_model` does.
     """
-    network = load_network(folder)[1]
+    card, network = load_network(folder)
     if not isinstance(network, DescriptorNetwork):
-        raise ModelError(f"{folder} predicts displacement fields; --features needs a model that describes images")
+        raise _other_kind(folder, card.kind, DESCRIPTORS)
     return network
+
+
+def load_representation(folder: Path) -> RepresentationNetwork:
+    """Read the folder of a model that represents images, pixel by pixel.
+
+    Raises:
+        ModelError: as :func:`load_model` does.
+    """
+    card, network = load_network(folder)
+    if not isinstance(network, RepresentationNetwork):
+        raise _other_kind(folder, card.kind, REPRESENTATION)
+    return network
+
+
+def _other_kind(folder: Path, kind: str, wanted: str) -> ModelError:
+    (does, option), (needed, asked) = PURPOSES[kind], PURPOSES[wanted]
+    return ModelError(f"{folder} {does}; name it as {option}, and as {asked} a model that {needed}")
 
 
 def load_network(folder: Path) -> tuple[Card, nn.Module]:

@@ -13,6 +13,7 @@ from cnnreg.config import InputConfig
 from cnnreg.devices import prepare_cpu
 from cnnreg.errors import TableError, UsageError
 from cnnreg.files import claim, sha256
+from cnnreg.learning.features.loss import described
 from cnnreg.learning.features.network import DescriptorNetwork
 from cnnreg.learning.features.training import CHECKPOINT, LOG, FeatureProgress, FeatureTraining, train_features
 from cnnreg.learning.features.views import Scene, ViewConfig
@@ -56,8 +57,8 @@ def train_descriptors(
     network, rate = _start(setup)
     training = FeatureTraining(steps=steps, learning_rate=rate, seed=setup.seed, save_every=min(200, steps))
     trained = train_features(
-        network, [(1.0, scenes)], request.folder, training=training, views=ViewConfig(), resume=request.resume,
-        on_step=on_step,
+        network, [(1.0, scenes)], request.folder, training=training, views=ViewConfig(),
+        loss=described(training.queries), resume=request.resume, on_step=on_step,
     )  # fmt: skip
     start = None if setup.model == "none" else read_card(find(setup.model))
     return save_model(

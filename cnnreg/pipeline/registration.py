@@ -19,6 +19,7 @@ from cnnreg.images.image import Image
 from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.learning.modelcards import Model
 from cnnreg.learning.network import RegistrationNetwork
+from cnnreg.learning.representation.representing import load_representer
 from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.pointfiles import Points
@@ -251,8 +252,17 @@ def _refine_field(
     def tell(done: int, energy: Tensor) -> None:  # a GPU is not made to wait for a number to show
         on_step(done, {"total": energy.mean().item()} if device == "cpu" else {})
 
+    learned = config.refinement.similarity == "learned"
     refined = refine(
-        fixed, moving, starts, steps=steps, config=config.refinement, mask=mask, landmarks=points, on_step=tell
+        fixed,
+        moving,
+        starts,
+        steps=steps,
+        config=config.refinement,
+        mask=mask,
+        landmarks=points,
+        represent=load_representer(config.refinement.representation) if learned else None,
+        on_step=tell,
     )
     shrunk = max(size) / max(low)
     history: list[Terms] = [

@@ -15,6 +15,7 @@ from cnnreg.learning import modelplaces
 from cnnreg.learning.adaptation import Terms
 from cnnreg.learning.modelcards import Card, Model, load_model
 from cnnreg.learning.network import build_network
+from cnnreg.learning.representation.representing import load_representer
 from cnnreg.pairs.dataset import Pair
 from cnnreg.watching import unwatched
 
@@ -56,6 +57,8 @@ def load(setup: Setup) -> tuple[Model, Config]:
     the user says of percentiles goes before both.
     """
     model, config = _load(setup)
+    if config.refinement.similarity == "learned":
+        load_representer(config.refinement.representation)  # what is wrong with it is said before any work
     if setup.percentiles:
         low, high = setup.percentiles
         config = replace(config, input=replace(config.input, low=low, high=high))

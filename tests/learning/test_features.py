@@ -9,7 +9,7 @@ import torch
 
 from cnnreg.errors import ConfigError, ModelError, ShapeError
 from cnnreg.geometry.fields import sample
-from cnnreg.learning.features.loss import contrastive
+from cnnreg.learning.features.loss import contrastive, described
 from cnnreg.learning.features.network import CELL, DescriptorNetwork, FeatureConfig
 from cnnreg.learning.features.synthetic import synthetic_scenes
 from cnnreg.learning.features.training import FeatureTraining, train_features
@@ -99,7 +99,9 @@ def test_the_loss_knows_descriptors_that_tell_every_cell_from_those_that_tell_no
 
 
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tmp_path):
-    whole = train_features(network(), [(1.0, scenes())], tmp_path / "a", training=TRAINING, views=VIEWS)
+    whole = train_features(
+        network(), [(1.0, scenes())], tmp_path / "a", training=TRAINING, views=VIEWS, loss=described(32)
+    )
 
     class EnoughError(Exception):
         pass
@@ -110,14 +112,24 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tmp_path):
 
     with pytest.raises(EnoughError):
         train_features(
-            network(), [(1.0, scenes())], tmp_path / "b", training=TRAINING, views=VIEWS, on_step=stop
+            network(),
+            [(1.0, scenes())],
+            tmp_path / "b",
+            training=TRAINING,
+            views=VIEWS,
+            loss=described(32),
+            on_step=stop,
         )  # after the checkpoint of step 2
-    resumed = train_features(network(), [(1.0, scenes())], tmp_path / "b", training=TRAINING, views=VIEWS, resume=True)
+    resumed = train_features(
+        network(), [(1.0, scenes())], tmp_path / "b", training=TRAINING, views=VIEWS, loss=described(32), resume=True
+    )
     for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
     longer = replace(TRAINING, steps=6)
     with pytest.raises(ModelError, match="other settings"):
-        train_features(network(), [(1.0, scenes())], tmp_path / "b", training=longer, views=VIEWS, resume=True)
+        train_features(
+            network(), [(1.0, scenes())], tmp_path / "b", training=longer, views=VIEWS, loss=described(32), resume=True
+        )
 
 
 def test_some_steps_of_training_lower_the_loss(tmp_path):
@@ -126,7 +138,13 @@ def test_some_steps_of_training_lower_the_loss(tmp_path):
     losses = []
     training = replace(TRAINING, steps=40, warm_up=5, learning_rate=5e-3)
     train_features(
-        network(), [(1.0, scenes(1))], tmp_path, training=training, views=near, on_step=lambda p: losses.append(p.loss)
+        network(),
+        [(1.0, scenes(1))],
+        tmp_path,
+        training=training,
+        views=near,
+        loss=described(32),
+        on_step=lambda p: losses.append(p.loss),
     )
     assert losses[-1] < losses[0]
 
@@ -148,7 +166,7 @@ def test_a_model_of_descriptors_from_the_command_line(cli, tmp_path):
     assert card["kind"] == "descriptors"
     assert card["training"]["images"] == 2
     assert load_descriptors(tmp_path / "m").config == FeatureConfig()
-    with pytest.raises(ModelError, match="predicts no displacement fields"):
+    with pytest.raises(ModelError, match="as --model a model that predicts"):
         load_model(tmp_path / "m")
     assert cli("models", "info", tmp_path / "m").code == 0
 

@@ -1,5 +1,6 @@
 """What the descriptors are trained for: that the true place wins, and to know where it will."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnreg.geometry.fields import sample
-from cnnreg.learning.features.network import CELL
+from cnnreg.learning.features.network import CELL, DescriptorNetwork
 from cnnreg.learning.features.views import Pairs
 
 TEMPERATURE = 0.07
@@ -22,6 +23,17 @@ class Result:
 
     loss: Tensor
     found: float
+
+
+def described(queries: int) -> Callable[[DescriptorNetwork, Pairs, int], tuple[Tensor, float]]:
+    """The loss of descriptors, by ``queries`` cells of each pair, for training."""
+
+    def loss(network: DescriptorNetwork, batch: Pairs, seed: int) -> tuple[Tensor, float]:
+        descriptors, logits = network(torch.cat([batch.first, batch.second]))
+        result = contrastive(descriptors, logits, batch, queries=queries, seed=seed)
+        return result.loss, result.found
+
+    return loss
 
 
 def contrastive(descriptors: Tensor, logits: Tensor, pairs: Pairs, *, queries: int, seed: int) -> Result:

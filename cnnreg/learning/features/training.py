@@ -9,18 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from cnnreg.errors import ConfigError, DivergenceError, Interrupted, ModelError
 from cnnreg.files import replacing
-from cnnreg.learning.features.loss import contrastive
-from cnnreg.learning.features.network import DescriptorNetwork
 from cnnreg.learning.features.views import Pairs, Scene, ViewConfig, ViewMaker
 from cnnreg.learning.training import stop_signals
 from cnnreg.watching import unwatched
 
+N = TypeVar("N", bound=nn.Module)
+Loss = Callable[[N, Pairs, int], tuple[Tensor, float]]  # of a batch, by a seed; and the share of places that win
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
 
 
@@ -67,9 +68,9 @@ class FeatureProgress:
 
 
 @dataclass
-class _State:
-    network: DescriptorNetwork
-    average: DescriptorNetwork
+class _State(Generic[N]):
+    network: N
+    average: N
     optimizer: torch.optim.Optimizer
     step: int = 0
     lately: tuple[float, float] | None = None
@@ -77,16 +78,19 @@ class _State:
 
 
 def train_features(
-    network: DescriptorNetwork,
+    network: N,
     groups: list[tuple[float, list[Scene]]],
     folder: Path,
     *,
     training: FeatureTraining,
     views: ViewConfig,
+    loss: Loss[N],
     resume: bool = False,
     on_step: Callable[[FeatureProgress], None] = unwatched,
-) -> DescriptorNetwork:
+) -> N:
     """Train ``network`` on ``groups`` of scenes, see :class:`ViewMaker`; checkpoint and log go to ``folder``.
+
+    ``loss`` is told the network, a batch and a seed.
 
     Returns:
         The average of the weights over the last steps, ready for use.
@@ -104,9 +108,9 @@ def train_features(
     maker = ViewMaker(groups, views, seed=training.seed)
     with stop_signals() as stopped, _batches(maker, training, state.step) as batches:
         for batch in batches:
-            loss, found = _train_step(state, batch, training)
-            last = state.lately or (loss, found)
-            state.lately = (0.98 * last[0] + 0.02 * loss, 0.98 * last[1] + 0.02 * found)
+            value, found = _train_step(state, batch, training, loss)
+            last = state.lately or (value, found)
+            state.lately = (0.98 * last[0] + 0.02 * value, 0.98 * last[1] + 0.02 * found)
             if stopped or state.step % training.save_every == 0 or state.step == training.steps:
                 state.log.append({"step": state.step, "loss": state.lately[0], "found": state.lately[1]})
                 _save(state, folder, training, views)
@@ -116,16 +120,15 @@ def train_features(
     return state.average.eval()
 
 
-def _train_step(state: _State, batch: Pairs, training: FeatureTraining) -> tuple[float, float]:
+def _train_step(state: _State[N], batch: Pairs, training: FeatureTraining, loss: Loss[N]) -> tuple[float, float]:
     for group in state.optimizer.param_groups:
         group["lr"] = training.rate(state.step)
-    descriptors, logits = state.network(torch.cat([batch.first, batch.second]))
-    result = contrastive(descriptors, logits, batch, queries=training.queries, seed=training.seed + state.step)
-    value = result.loss.item()
+    result, found = loss(state.network, batch, training.seed + state.step)
+    value = result.item()
     if not math.isfinite(value):
         raise DivergenceError(f"the loss is {value} at step {state.step}; lower the learning rate")
     state.optimizer.zero_grad()
-    result.loss.backward()
+    result.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
     state.optimizer.step()
     state.step += 1
@@ -133,7 +136,7 @@ def _train_step(state: _State, batch: Pairs, training: FeatureTraining) -> tuple
     with torch.no_grad():
         for mean, new in zip(state.average.parameters(), state.network.parameters(), strict=True):
             mean.lerp_(new, 1 - keep)
-    return value, result.found
+    return value, found
 
 
 @contextmanager
@@ -159,7 +162,7 @@ def _origin(training: FeatureTraining, views: ViewConfig) -> dict[str, Any]:
     return asdict(training) | {"views": asdict(views)}
 
 
-def _save(state: _State, folder: Path, training: FeatureTraining, views: ViewConfig) -> None:
+def _save(state: _State[Any], folder: Path, training: FeatureTraining, views: ViewConfig) -> None:
     content = {
         "origin": _origin(training, views),
         "step": state.step,
@@ -178,7 +181,7 @@ def _save(state: _State, folder: Path, training: FeatureTraining, views: ViewCon
         temporary.write_text(text.getvalue())
 
 
-def _restore(state: _State, folder: Path, training: FeatureTraining, views: ViewConfig) -> None:
+def _restore(state: _State[Any], folder: Path, training: FeatureTraining, views: ViewConfig) -> None:
     try:
         content = torch.load(folder / CHECKPOINT, weights_only=True)
     except (OSError, RuntimeError, ValueError) as error:

@@ -46,6 +46,7 @@ class ViewConfig:
     shear: float = 0.1
     shift: float = 13.0  # pixels, standard deviation
     bend: float = 5.0  # pixels, at most
+    near: float = 0.45  # of the image's shorter side, the least that a view shows
     real: float = 0.5  # of the time a scene with two images is shown by both
 
 
@@ -84,7 +85,7 @@ class ViewMaker:
             image = scene.other
         size, (height, width) = self.config.size, image.shape[1:]
         grid = pixel_grid(torch.empty(size, size)) - (size - 1) / 2
-        scale = min(height, width) / size * chance.number(0.45, 1.1)
+        scale = min(height, width) / size * chance.number(self.config.near, 1.1)
         base = turned(chance.number(0, 360)) * scale
         base[:, 0] *= 1 if chance.happens(0.5) else -1
         center = torch.tensor([chance.number(0.3, 0.7) * height, chance.number(0.3, 0.7) * width])
@@ -112,8 +113,8 @@ def invert(there: Tensor) -> Tensor:
     """The way back of a map (1, 2, N, N), coordinates from the middle, to be had from its own affine part and steps."""
     size = there.shape[-1]
     grid = pixel_grid(there) - (size - 1) / 2
-    powers = torch.cat([grid, torch.ones_like(grid[:, :1])], 1).flatten(2)[0].T
-    affine = torch.linalg.lstsq(powers, there.flatten(2)[0].T).solution.T
+    powers = torch.cat([grid, torch.ones_like(grid[:, :1])], 1).flatten(2)[0].T.double()  # else not quite repeatable
+    affine = torch.linalg.lstsq(powers, there.flatten(2)[0].T.double()).solution.T.float()
     back = torch.linalg.inv(affine[:, :2])
     rest = there - _affine(affine[:, :2], affine[:, 2], grid)
     at = _affine(back, -back @ affine[:, 2], grid)
