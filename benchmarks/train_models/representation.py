@@ -20,7 +20,7 @@ from cnnreg.learning.modelcards import save_model
 from cnnreg.learning.representation.network import RepresentationNetwork
 from cnnreg.learning.representation.training import VIEWS, peak_loss
 
-TRAINING = FeatureTraining(steps=2400, batch_size=5, learning_rate=3e-3, warm_up=100, weight_decay=1e-5, average=0.997)
+TRAINING = FeatureTraining(steps=3000, batch_size=5, learning_rate=3e-3, warm_up=100, weight_decay=1e-5, average=0.997)
 
 
 def main() -> None:

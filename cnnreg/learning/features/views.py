@@ -47,6 +47,7 @@ class ViewConfig:
     shift: float = 13.0  # pixels, standard deviation
     bend: float = 5.0  # pixels, at most
     near: float = 0.45  # of the image's shorter side, the least that a view shows
+    alike: float = 0.0  # of the time both views have much the contrast of the scene
     real: float = 0.5  # of the time a scene with two images is shown by both
 
 
@@ -67,6 +68,8 @@ class ViewMaker:
         strength = torch.where(real, 0.2, 1.0)
         reduced = chance.uniform(count) < 0.5
         strength = torch.cat([torch.where(reduced, 0.0, strength), strength])
+        if self.config.alike:
+            strength.view(2, count)[:, chance.some(count, self.config.alike)] = 0.0
         greys = self.additions.draw(recontrast(greys, strength, chance), chance)
         greys = degraded(greys, chance)
         left, right, mask_one, mask_two = self.additions.frame(greys[:count], greys[count:], chance)

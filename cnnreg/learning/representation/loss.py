@@ -12,7 +12,7 @@ from cnnreg.learning.features.views import Pairs
 REACH = 4  # pixels, of the places that compete with the true one
 WINDOW = 7  # pixels: agreement is the mean over it
 APART = 3  # pixels between the places that are asked for
-WIDTH = 0.75  # pixels: standard deviation of what a place should get by its distance from the true one
+HOPELESS = 0.3  # of the places, about: what one contrast shows there, the other does not
 
 
 NEAR = [(y, x) for y in (0, -1, 1) for x in (0, -1, 1)]  # the true place first, then its neighbours
@@ -24,8 +24,8 @@ ASKED = 12  # of those farther off, others at each step
 def peaked(first: Tensor, second: Tensor, pairs: Pairs, sharpness: Tensor, seed: int) -> tuple[Tensor, float]:
     """Cross entropy of the true place among its neighbours, and the share of places where it wins.
 
-    The target is a narrow Gaussian rather than the true place alone: agreement then falls like a parabola, which is
-    what steps of Gauss and Newton expect of it.
+    Some places have nothing in common in both contrasts; a probability that is mixed with chance keeps these from
+    forbidding all certainty.
 
     Args:
         first, second: representations (B, D, N, N) of the views of ``pairs``.
@@ -41,12 +41,10 @@ def peaked(first: Tensor, second: Tensor, pairs: Pairs, sharpness: Tensor, seed:
     places = NEAR + random.Random(seed).sample(FAR, ASKED)
     shifted = (around[..., REACH + y : REACH + y + size, REACH + x : REACH + x + size] for y, x in places)
     agreement = _means(torch.stack([(laid * other).sum(1) for other in shifted], 1))
-    logits = (agreement * sharpness.exp()).log_softmax(1)
-    squares = torch.tensor([y * y + x * x for y, x in places], dtype=logits.dtype, device=logits.device)
-    target = (-squares / (2 * WIDTH**2)).softmax(0)
-    each = -(logits * target.view(1, -1, 1, 1)).sum(1)
+    probability = (agreement * sharpness.exp()).softmax(1)[:, 0]
+    each = -((1 - HOPELESS) * probability + HOPELESS / len(places)).log()
     total = weight.sum().clamp_min(1)
-    wins = logits.detach().argmax(1) == 0
+    wins = agreement.detach().argmax(1) == 0
     return (each * weight).sum() / total, float((wins * weight).sum() / total)
 
 

@@ -8,7 +8,7 @@ from cnnreg.learning.representation.loss import peaked
 from cnnreg.learning.representation.network import RepresentationNetwork
 
 VIEWS = ViewConfig(
-    size=96, turn=3.0, zoom=0.05, stretch=0.03, shear=0.03, shift=1.5, bend=4.0, near=0.2
+    size=96, turn=3.0, zoom=0.05, stretch=0.03, shear=0.03, shift=1.5, bend=4.0, near=0.2, alike=0.3
 )  # about as far apart as initial transforms leave images
 
 
