@@ -152,10 +152,12 @@ class AdaptationConfig(Section):
     steps: int = _number(0, "N: number of iterations")
     target: str = _choice(
         "weights",
-        "what is optimised: field (starting from the prediction, see [refinement]) or weights of the network",
-        ("field", "weights"),
+        "what is optimised: field (starting from the prediction, see [refinement]), weights of the network, or "
+        "features (the representation of the metric learned for some steps, then the field by it)",
+        ("field", "weights", "features"),
     )
-    learning_rate: float = _number(1e-4, "learning rate of Adam on the network's weights; without effect on the field")
+    feature_steps: int = _number(30, "features: steps of Adam on the representation before the iterations on the field")
+    learning_rate: float = _number(1e-4, "learning rate of Adam on weights and features; without effect on the field")
 
 
 @dataclass(frozen=True)

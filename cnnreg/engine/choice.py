@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnreg.config import RefinementConfig
 from cnnreg.engine.dense import dense
 from cnnreg.engine.freeform import free_form
-from cnnreg.engine.pyramid import fill, pyramid
+from cnnreg.engine.pyramid import Represent, fill, pyramid
 from cnnreg.geometry.fields import warp
 from cnnreg.geometry.resampling import shrink
 from cnnreg.similarity.correlation import agreement
@@ -50,7 +50,7 @@ def choose(fixed: Tensor, moving: Tensor, mask: Tensor | None, config: Refinemen
     if config.similarity != "auto":
         transform = config.transform
         if transform == "auto":
-            transform = "bspline" if config.similarity == "mi" and not pulled else "dense"
+            transform = "bspline" if config.similarity in {"mi", "learned"} and not pulled else "dense"
         return Choice(config.similarity, transform)
     alike = alikeness(fixed, moving, mask)
     if pulled:
@@ -100,13 +100,20 @@ class Trial:
     """A pair at low resolution, on a checkerboard of blocks."""
 
     def __init__(
-        self, fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig, *, steps: int
+        self,
+        fixed: Tensor,
+        moving: Tensor,
+        mask: Tensor | None,
+        config: RefinementConfig,
+        *,
+        steps: int = TRIAL_STEPS,
+        represent: Represent | None = None,
     ) -> None:
         layers = torch.cat([fixed, moving, torch.ones_like(fixed) if mask is None else mask], 1)
         while min(layers.shape[2:]) >= TRIAL:
             layers = F.avg_pool2d(fill(layers), 2)
         self.fixed, self.moving = layers[:, :1], layers[:, 1:2]
-        self.steps = steps
+        self.steps, self.represent = steps, represent
         self.config, self.mask = config, (layers[:, 2:] > 0.99).to(layers)
         height, width = self.size = layers.shape[2], layers.shape[3]
         self.tile = max(min(self.size) // BLOCKS // 2, 3)
@@ -128,7 +135,7 @@ class Trial:
     def _gains(self, similarity: str, transform: str, driving: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
         """Of the tiles that are held out, (N,), in likelihood and in correlation."""
         config = replace(self.config, similarity=similarity)
-        levels = pyramid(self.fixed, self.moving, driving, config, None)
+        levels = pyramid(self.fixed, self.moving, driving, config, None, self.represent)
         run = partial(free_form, region=False) if transform == "bspline" else dense
         field = run(levels, {}, steps=self.steps, config=config, size=self.size).field
         seen, warped = F.avg_pool2d(held, self.tile) > 0.5, warp(self.moving, field)

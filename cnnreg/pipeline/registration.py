@@ -19,7 +19,6 @@ from cnnreg.images.image import Image
 from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.learning.modelcards import Model
 from cnnreg.learning.network import RegistrationNetwork
-from cnnreg.learning.representation.representing import load_representer
 from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.pointfiles import Points
@@ -27,6 +26,7 @@ from cnnreg.pairs.pointunits import check_inside
 from cnnreg.pipeline.assessment import UNREAL, comparison_of, is_real
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, load_aligned
+from cnnreg.pipeline.representing import representation_of
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.watching import UNWATCHED, Watcher, unwatched
 
@@ -147,7 +147,7 @@ def register(
 
 def _by_images(config: Config, landmarks: tuple[Points, Points] | None) -> bool:
     """Whether the field comes from iterations on it, and from the images alone."""
-    return config.adaptation.target == "field" and not (landmarks and config.refinement.landmarks)
+    return config.adaptation.target != "weights" and not (landmarks and config.refinement.landmarks)
 
 
 def _foretell(fixed: Image, moving: Image, config: Config, device: str) -> Forecast:
@@ -252,7 +252,7 @@ def _refine_field(
     def tell(done: int, energy: Tensor) -> None:  # a GPU is not made to wait for a number to show
         on_step(done, {"total": energy.mean().item()} if device == "cpu" else {})
 
-    learned = config.refinement.similarity == "learned"
+    represent, told = representation_of(fixed, moving, mask, config)
     refined = refine(
         fixed,
         moving,
@@ -261,7 +261,7 @@ def _refine_field(
         config=config.refinement,
         mask=mask,
         landmarks=points,
-        represent=load_representer(config.refinement.representation) if learned else None,
+        represent=represent,
         on_step=tell,
     )
     shrunk = max(size) / max(low)
@@ -269,7 +269,7 @@ def _refine_field(
         {"total": energy, "level": level * shrunk}
         for energy, level in zip(refined.energies[:, 0].tolist(), refined.levels, strict=True)
     ]
-    chosen = refined.similarity, refined.transform, refined.evidence
+    chosen = refined.similarity, refined.transform, told or refined.evidence
     return OneShot(resize(refined.field.cpu(), size), refined.start[0], steps, history, *chosen)
 
 

@@ -57,6 +57,13 @@ def load(setup: Setup) -> tuple[Model, Config]:
     the user says of percentiles goes before both.
     """
     model, config = _load(setup)
+    if config.adaptation.target == "features":
+        if config.refinement.similarity not in {"auto", "learned"}:
+            raise ConfigError(
+                f"adaptation.target features is for the metric learned, not for {config.refinement.similarity}; "
+                f"leave the metric out, or adapt the field"
+            )
+        config = replace(config, refinement=replace(config.refinement, similarity="learned"))
     if config.refinement.similarity == "learned":
         load_representer(config.refinement.representation)  # what is wrong with it is said before any work
     if setup.percentiles:

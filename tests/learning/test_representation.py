@@ -9,12 +9,13 @@ from cnnreg.errors import ConfigError, ModelError, ShapeError
 from cnnreg.geometry.fields import pixel_grid
 from cnnreg.learning.features.network import DescriptorNetwork, FeatureConfig
 from cnnreg.learning.features.training import FeatureTraining, train_features
-from cnnreg.learning.features.views import Pairs, Scene, ViewConfig
+from cnnreg.learning.features.views import Pairs, Scene, ViewConfig, ViewMaker
 from cnnreg.learning.modelcards import load_descriptors, load_model, load_representation, save_model
+from cnnreg.learning.representation.adapting import adapt_representation
 from cnnreg.learning.representation.loss import peaked
 from cnnreg.learning.representation.network import RepresentationConfig, RepresentationNetwork
 from cnnreg.learning.representation.representing import load_representer
-from cnnreg.learning.representation.training import peak_loss
+from cnnreg.learning.representation.training import VIEWS, peak_loss
 from tests.conftest import smooth_image
 
 SMALL = RepresentationConfig(channels=(4, 8), size=5)
@@ -109,3 +110,17 @@ def test_a_model_of_each_kind_where_another_is_wanted(tmp_path):
         load_descriptors(tmp_path / "r")
     with pytest.raises(ModelError, match="as --model a model that predicts displacement fields"):
         load_model(tmp_path / "r")
+
+
+def test_adaptation_lowers_the_loss_on_the_pair_and_leaves_the_network_as_it_was():
+    net = network()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    images = tuple(torch.from_numpy(smooth_image((60, 75), seed=k, scale=2))[None, None] for k in (1, 2))
+    adapted = adapt_representation(net, images, steps=12, rate=3e-3, seed=0)
+    again = adapt_representation(net, images, steps=12, rate=3e-3, seed=0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(adapted.parameters(), again.parameters(), strict=True))
+    scenes = [Scene((255 * image[0]).byte().expand(3, -1, -1)) for image in images]
+    batch = ViewMaker([(1.0, scenes)], VIEWS, seed=9)(4, 9)
+    with torch.no_grad():
+        assert peak_loss(adapted, batch, 0)[0] < peak_loss(net, batch, 0)[0]
