@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cnnreg.learning.modelcards import load_representation
-from cnnreg.learning.modelstore import find
+from cnnreg.learning.modelplaces import find
 from cnnreg.learning.representation.network import RepresentationNetwork
 
 
