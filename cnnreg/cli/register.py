@@ -209,14 +209,16 @@ def _show(result: "Registration", written: list[Path]) -> None:
 
 def _told(verdict: "Verdict") -> str:
     """The verdict in words, and what can be tried."""
+    from cnnreg.engine.verdict import advice
+
     words = {
         "good": "good",
         "check": "check: these images may not be aligned",
         "failed": "failed: these images are not aligned",
     }
     lines = [f"verdict: {words[verdict.name]} (probability of success {verdict.probability:.2f})", *verdict.reasons]
-    if verdict.name != "good":
-        lines.append("look at the picture; try landmarks (--landmark-weight), masks or --init FILE")
+    if further := advice(verdict):
+        lines.append(f"next: {further}")
     return "\n  ".join(lines)
 
 

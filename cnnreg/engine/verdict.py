@@ -20,7 +20,8 @@ CELLS = 24  # of the map of confidence along the longer side
 AROUND = 0.05  # of the longer side: deviation of the Gaussian by which matches count for a place
 TAKEN = 2.0  # matches of the whole image that count everywhere
 SURE = 4.0  # matches: where there are so many, the evidence is 1/2
-PATCHY, UNSTEADY, MOVES = 0.4, 1.5, 0.7  # share of the image; per cent of the diagonal: what is worth a sentence
+CHANCE, LITTLE = 0.1, 60  # share of the matches that chance may put in place; and matches that are little to go by
+PATCHY, UNSTEADY, MOVES = 0.45, 1.5, 0.7  # share of the image; per cent of the diagonal: what is worth a sentence
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,44 @@ def confidence_map(agreement: Agreement, values: Array) -> NDArray[np.float32]:
 
 
 def _reasons(name: str, evidence: Evidence) -> tuple[str, ...]:
-    count, percent = evidence.matches, evidence.diagonal / 100
+    """What speaks for the verdict, the strongest first."""
+    count, share, percent = evidence.matches, evidence.share, evidence.diagonal / 100
     if count < FEW:
         return (f"the images have only {count} details that could be compared",)
-    told = f"{evidence.share:.0%} of {count} details that look alike in both images lie in the same place"
-    usual = {"good": "", "check": "; of good registrations, more do", "failed": ", about as many as by chance"}
-    reasons = [told + usual[name]]
-    if name != "failed" and evidence.residual > MOVES * percent:
-        reasons.append(f"these details still lie {evidence.residual:.1f} pixels apart (median)")
-    if name != "failed" and evidence.coverage < PATCHY:
-        reasons.append(f"they support only {evidence.coverage:.0%} of the image; elsewhere nothing can be said")
-    if name == "check" and evidence.inconsistency > UNSTEADY * percent:
-        reasons.append(f"two halves of the image tell transforms that differ by {evidence.inconsistency:.1f} pixels")
+    usual = "" if name == "good" else ", about as many as by chance" if share < CHANCE else "; it should be more"
+    reasons = [f"{share:.0%} of {count} details that look alike in both images lie in the same place{usual}"]
+    if share < CHANCE:
+        return tuple(reasons)
+    if evidence.residual > MOVES * percent:
+        reasons.append(f"by these details, the result is still off by about {evidence.residual:.0f} pixels")
+    if evidence.coverage < PATCHY:
+        reasons.append(f"they support {evidence.coverage:.0%} of the image; elsewhere nothing is certain")
+    if name != "good" and evidence.inconsistency > UNSTEADY * percent:
+        reasons.append(f"what the halves of the image tell differs by {evidence.inconsistency:.0f} pixels")
     return tuple(reasons)
+
+
+def advice(verdict: Verdict) -> str:
+    """What to do next; nothing where all is well."""
+    evidence = verdict.evidence
+    if verdict.name == "good":
+        return ""
+    if evidence.matches < LITTLE:
+        return (
+            "crop both images to what they have in common, or give masks of it (--fixed-mask, --moving-mask); or place "
+            "the moving image yourself (--init FILE)"
+        )
+    if evidence.share < CHANCE:
+        return (
+            "make sure that both images show the same thing; then mark some landmarks in both (--points-fixed, "
+            "--points-moving, --landmark-weight 1) or place the moving image yourself (--init FILE)"
+        )
+    if evidence.coverage < PATCHY:
+        return (
+            "in the picture, rely on what is blue in the map of confidence; mark landmarks where it is not "
+            "(--points-fixed, --points-moving, --landmark-weight 1), or mask it (--fixed-mask)"
+        )
+    return (
+        "look at the picture: is what is blue in the map of confidence enough for you? If not, mark some landmarks in "
+        "both images (--points-fixed, --points-moving, --landmark-weight 1)"
+    )
