@@ -250,7 +250,9 @@ def measured(options: argparse.Namespace, path: Path) -> list[Case]:
         writer = csv.DictWriter(file, [field.name for field in fields(Case)])
         writer.writeheader()
         pairs = list(pairs_of(options.data, options.cases, Path(name), options.every))
-        for pair in (*pairs, *unrelated(pairs, options.data, options.unrelated)):
+        queue = [*pairs, *unrelated(pairs, options.data, options.unrelated)]
+        for number in np.random.default_rng(0).permutation(len(queue)):  # what is there tells, wherever it is stopped
+            pair = queue[number]
             for start, result in registrations(pair, Path(name)):
                 cases.append(case_of(pair, start, result))
                 writer.writerow(asdict(cases[-1]))
