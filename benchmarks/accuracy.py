@@ -28,7 +28,7 @@ from peers import PEERS
 from cnnreg.config import InputConfig, preset
 from cnnreg.devices import prepare_cpu
 from cnnreg.engine.refinement import refine
-from cnnreg.evaluation.measure import measure
+from cnnreg.evaluation.measure import gather, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.geometry.resampling import shrink
 from cnnreg.learning.adaptation import adapt
@@ -36,7 +36,6 @@ from cnnreg.learning.modelcards import load_model
 from cnnreg.learning.modelplaces import find
 from cnnreg.pairs.dataset import Pair, PairFiles, load_pair, read_intensities, read_labels
 from cnnreg.pairs.mirroring import mirror_pair
-from cnnreg.pipeline.registration import gather
 
 Method = Callable[[Pair], torch.Tensor]
 MODELS = {"cardiac": "cardiac-cine-mr", "chest": "chest-xray"}

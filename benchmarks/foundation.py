@@ -25,13 +25,12 @@ from accuracy import cardiac_pairs, chest_pairs, part_of
 
 from cnnreg.config import preset
 from cnnreg.engine.refinement import refine
-from cnnreg.evaluation.measure import Measures, measure
+from cnnreg.evaluation.measure import Measures, gather, measure
 from cnnreg.geometry.fields import resize
 from cnnreg.learning.adaptation import adapt
 from cnnreg.learning.modelcards import load_model
 from cnnreg.learning.modelplaces import find
 from cnnreg.pairs.dataset import Pair
-from cnnreg.pipeline.registration import gather
 from cnnreg.pipeline.setup import working_inputs
 
 

@@ -217,16 +217,17 @@ class Config:
                 raise ConfigError(f"{source}: {unknown_name('section', name, sections)}")
             if not isinstance(values, Mapping):
                 raise ConfigError(f"{source}: {name} must be a section, [{name}], got {values!r}")
-            sections[name] = _replace(sections[name], values, source=source)
+        keys = {name: [f.name for f in dataclasses.fields(section)] for name, section in sections.items()}
+        try:
+            changes = by_key(changes, keys)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+        for name, values in changes.items():
+            sections[name] = _replace(sections[name], name, keys[name], values, source=source)
         return Config(**sections)
 
 
-def _replace(section: Any, values: Mapping[str, Any], *, source: str) -> Any:
-    keys, name = [f.name for f in dataclasses.fields(section)], type(section).__name__.removesuffix("Config").lower()
-    try:
-        values = by_key(name, values, keys)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+def _replace(section: Any, name: str, keys: list[str], values: Mapping[str, Any], *, source: str) -> Any:
     for key in values:
         if key == "base":
             raise ConfigError(f"{source}: base names the preset; it must stand above the first [section]")

@@ -23,13 +23,18 @@ SYNONYMS: dict[str, tuple[frozenset[str], ...]] = {  # by section: names of one 
 METRICS = {"cc": "lncc", "mattes": "mi", "meansquares": "mse", "demons": "mse"}  # the names in ANTs and elastix
 
 
-def by_key(section: str, values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """``values`` under the names among ``keys``; names that are not known stay as they are.
+def by_key(sections: Mapping[str, Mapping[str, Any]], keys: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Any]]:
+    """The values of ``sections`` under the names among each section's ``keys``; unknown names stay as they are.
+
+    Sections without values are left out.
 
     Raises:
         ConfigError: a key is given under two of its names.
     """
-    known = set(keys)
+    return {name: _by_key(name, values, set(keys[name])) for name, values in sections.items() if values}
+
+
+def _by_key(section: str, values: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     given: dict[str, str] = {}
     for name, value in values.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnnreg import defaults
 from cnnreg.cli import settings
 from cnnreg.errors import UsageError
-from cnnreg.interface.setup import Choices, make_setup
+from cnnreg.interface.setup import Choices
 
 if TYPE_CHECKING:
     from cnnreg.pipeline.loading import Request
@@ -68,26 +68,23 @@ def plan(options: Options) -> tuple["Setup", "Request"]:
     _check(options)
     choices = Choices(
         options.adapt,
+        options.model,
+        options.preset,
+        options.parameters,
         options.init,
         options.similarity,
         options.padding,
         not options.no_mirror,
         options.max_size,
+        settings.numbers(options.percentiles, "--percentiles", rising=True),
         options.landmark_weight,
         options.features,
+        options.device,
+        options.threads,
+        options.seed,
     )
-    setup = make_setup(
-        preset=options.preset,
-        parameters=options.parameters,
-        model=options.model,
-        device=options.device,
-        seed=options.seed,
-        threads=options.threads,
-        changes=choices.changes,
-        percentiles=settings.numbers(options.percentiles, "--percentiles", rising=True),
-    )
-    choices.check(setup)
-    return setup, _request(options, choices.transform)
+    request = _request(options, choices.transform)
+    return choices.setup(), request
 
 
 def _check(options: Options) -> None:

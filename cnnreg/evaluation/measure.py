@@ -1,5 +1,6 @@
 """From images, fields, label maps and landmarks to one dictionary of numbers, for every command alike."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnreg.config import InputConfig
 from cnnreg.evaluation import metrics
 from cnnreg.geometry.fields import handedness, jacobian_determinant, lengths, sample
-from cnnreg.geometry.resampling import move_points, source_points, warp_labels
+from cnnreg.geometry.resampling import antialiased, move_points, source_points, warp_labels
 from cnnreg.images.image import Grid, Image
+from cnnreg.pairs.dataset import Pair
+from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.labelmaps import Labels
 from cnnreg.pairs.pointfiles import Points
 
@@ -30,6 +34,32 @@ class Evidence:
     points_fixed: Points | None = None  # in fixed pixels
     points_moving: Points | None = None  # in moving pixels
     known: tuple[Tensor | None, Tensor | None] = (None, None)  # 1 where fixed and moving are known; None: everywhere
+
+
+def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:
+    """What a pair can be measured with; MAD and NCC do not depend on how a model likes its intensities."""
+    fixed, moving = (normalise(image.pixels, InputConfig()) for image in (pair.fixed, pair.moving))
+    size = pair.initial.size if pair.initial else 1.0
+    points_fixed, points_moving = landmarks or (None, None)
+    return Evidence(
+        pair.fixed.grid,
+        pair.moving.grid,
+        torch.from_numpy(fixed)[None, None],
+        antialiased(moving, pair.moving.grid, pair.fixed.grid, size),
+        pair.seg_fixed,
+        pair.seg_moving,
+        points_fixed,
+        points_moving,
+        (known(pair.fixed), known(pair.moving)),
+    )
+
+
+def measure_stages(
+    pair: Pair, landmarks: tuple[Points, Points] | None, fields: Mapping[str, Tensor | None]
+) -> dict[str, Measures]:
+    """Of a pair, after every stage, by the field of each; landmarks in the pixels of either image."""
+    evidence = gather(pair, landmarks)
+    return {stage: measure(evidence, field) for stage, field in fields.items()}
 
 
 def measure(evidence: Evidence, field: Tensor | None) -> Measures:

@@ -6,7 +6,7 @@ from cnnreg import defaults
 from cnnreg.errors import UsageError
 from cnnreg.interface.images import AnyImage, PointTable, take, take_labels, take_points
 from cnnreg.interface.registration import Registration
-from cnnreg.interface.setup import Choices, make_setup
+from cnnreg.interface.setup import Choices
 from cnnreg.pairs.intensities import Window
 from cnnreg.pipeline import registration as pipeline
 from cnnreg.pipeline.loading import Request
@@ -60,19 +60,24 @@ class Registrar:
         threads: int | None = None,
         seed: int = defaults.SEED,
     ) -> None:
-        choices = Choices(adapt, init, similarity, padding, mirror, max_size, landmark_weight, features)
-        setup = make_setup(
-            preset=preset,
-            parameters=Path(parameters) if parameters else None,
-            model=model,
-            device=device,
-            seed=seed,
-            threads=threads,
-            changes=choices.changes,
-            percentiles=percentiles,
+        choices = Choices(
+            adapt,
+            model,
+            preset,
+            parameters,
+            init,
+            similarity,
+            padding,
+            mirror,
+            max_size,
+            percentiles,
+            landmark_weight,
+            features,
+            device,
+            threads,
+            seed,
         )
-        choices.check(setup)
-        self._start(setup, choices.transform)
+        self._start(choices.setup(), choices.transform)
 
     @classmethod
     def of(cls, setup: Setup, *, transform: Path | None = None) -> "Registrar":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnnreg import defaults
 from cnnreg.errors import UsageError, unknown_name
 from cnnreg.synonyms import METRICS
 
@@ -20,16 +21,23 @@ INITS = ("auto", "none", "center", "moments", "rigid", "similarity", "affine")
 
 @dataclass(frozen=True)
 class Choices:
-    """What a caller chooses of the method; None: as the preset or the parameter file has it."""
+    """What a caller chooses for registering; None: as the preset or the parameter file has it."""
 
     adapt: int | None = None
+    model: str = defaults.MODEL
+    preset: str | None = None
+    parameters: str | Path | None = None
     init: str | Path | None = None
     similarity: str | None = None
     padding: str | None = None
     mirror: bool = True
     max_size: int | None = None
+    percentiles: tuple[float, float] | None = None
     landmark_weight: float | None = None
     features: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    seed: int = defaults.SEED
 
     @property
     def transform(self) -> Path | None:
@@ -64,12 +72,23 @@ class Choices:
             ),  # of iterations on the weights
         }
 
-    def check(self, setup: "Setup") -> None:
-        """Refuse what has no effect.
+    def setup(self) -> "Setup":
+        """The parameters of the run.
 
         Raises:
-            UsageError: landmarks are to pull a field that does not move, or weights to follow a metric of the field.
+            UsageError: a name is not known, or something has no effect: landmarks are to pull a field that does not move,
+                or weights to follow a metric of the field.
         """
+        setup = make_setup(
+            preset=self.preset,
+            parameters=Path(self.parameters) if self.parameters else None,
+            model=self.model,
+            device=self.device,
+            seed=self.seed,
+            threads=self.threads,
+            changes=self.changes,
+            percentiles=self.percentiles,
+        )
         adaptation = setup.config.adaptation
         if self.similarity == "learned" and adaptation.target == "weights":
             raise UsageError("the metric learned is for iterations on the field: give another one, or another preset")
@@ -77,6 +96,7 @@ class Choices:
             raise UsageError(
                 "--landmark-weight pulls the field in its iterations: give --adapt N, and not --preset paper"
             )
+        return setup
 
 
 def make_setup(

@@ -1,6 +1,5 @@
 """From files, and what their user says about them, to a pair of images that is ready to be registered."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from cnnreg.pairs.intensities import Window
 from cnnreg.pairs.labelmaps import LabelSource
 from cnnreg.pipeline.reading import Given, Side, Spacing, read_side
 from cnnreg.pipeline.setup import Stopwatch
-from cnnreg.watching import unwatched
+
+Sides = tuple[Side, Side]  # fixed and moving
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,22 @@ def _name(source: Source, other: str) -> str:
     return str(source) if isinstance(source, Path) else other
 
 
-def load_aligned(
-    request: Request, config: Config, watch: Stopwatch, *, on_read: Callable[[Image, Image], None] = unwatched
-) -> tuple[Pair, Initial]:
-    """Read two images, find their initial alignment, and bring them to one grid by it.
+def load_aligned(request: Request, config: Config, watch: Stopwatch) -> tuple[Pair, Initial]:
+    """Read two images, find their initial alignment, and bring them to one grid by it."""
+    return align(request, config, read(request, config, watch), watch)
 
-    ``on_read`` is shown the images before any long work.
-    """
+
+def read(request: Request, config: Config, watch: Stopwatch) -> Sides:
+    """The two images as they are compared."""
     with watch("read"):
         fixed, moving = (read_side(given, config) for given in request.given)
         _check_spacings(request, fixed.image, moving.image)
-    on_read(fixed.image, moving.image)
+    return fixed, moving
+
+
+def align(request: Request, config: Config, sides: Sides, watch: Stopwatch) -> tuple[Pair, Initial]:
+    """The initial alignment of two images, and the pair on one grid by it, with its label maps."""
+    fixed, moving = sides
     try:
         pair, initial = _align(request, config, (fixed, moving), watch)
     except ImageError:
@@ -99,7 +104,7 @@ def load_aligned(
     return with_labels(pair, request.segs, slices=request.slices, threshold=request.label_threshold), initial
 
 
-def _align(request: Request, config: Config, sides: tuple[Side, Side], watch: Stopwatch) -> tuple[Pair, Initial]:
+def _align(request: Request, config: Config, sides: Sides, watch: Stopwatch) -> tuple[Pair, Initial]:
     """The initial alignment, and the pair on one grid by it."""
     fixed, moving = sides
     with watch("align"):

@@ -13,7 +13,7 @@ from cnnreg.errors import ImageError
 from cnnreg.images.image import Image
 from cnnreg.images.padding import content
 from cnnreg.pairs.dataset import Source, read_intensities
-from cnnreg.pairs.intensities import Window, intensity_window, rescale
+from cnnreg.pairs.intensities import Window, rescaled
 from cnnreg.pairs.labelmaps import LabelSource, read_labels
 
 Spacing = tuple[float, float]  # (x, y) in mm
@@ -39,31 +39,19 @@ class Side:
     image: Image
     window: Window
     values: NDArray[np.float32]  # (H, W) in [0, 1]
-    counts: Region | None  # by the mask, and known; None: everywhere
-    shows: Region | None = None  # what padding leaves, where some was found; a mask knows better
-
-    @property
-    def region(self) -> Region | None:
-        """Where the image counts; None: everywhere."""
-        if self.shows is None or self.counts is None:
-            return self.counts if self.shows is None else self.shows
-        return self.counts & self.shows
-
-    @property
-    def padding(self) -> float:
-        """Share of the image that was found to show nothing."""
-        return 0.0 if self.shows is None else 1 - float(self.shows.mean())
+    known: Region | None  # by the mask, and no NaN; None: everywhere
+    region: Region | None  # where it counts: what is known and no padding; None: everywhere
+    padding: float = 0.0  # share of the image that was found to show nothing
 
     @property
     def seen(self) -> Tensor:
         """Intensities and where they count, (1, 2, H, W)."""
-        region = self.region
-        counts = np.ones_like(self.values) if region is None else region.astype(np.float32)
+        counts = np.ones_like(self.values) if self.region is None else self.region.astype(np.float32)
         return torch.from_numpy(np.stack([self.values, counts]))[None]
 
     def whole(self) -> "Side":
         """With its padding."""
-        return replace(self, shows=None)
+        return replace(self, region=self.known, padding=0.0)
 
 
 def read_side(given: Given, config: Config) -> Side:
@@ -75,13 +63,15 @@ def read_side(given: Given, config: Config) -> Side:
     image = read_intensities(
         given.source, name=given.name, slice_index=given.slice_index, spacing=given.spacing, with_missing=True
     )
-    window = given.window or intensity_window(image.pixels, config.input, name=given.name)
-    values = rescale(image.pixels, window)
-    counts = _mask(given, image)
-    shows = content(values) if counts is None and config.alignment.padding == "auto" else None
+    values, window = rescaled(image.pixels, config.input, window=given.window, name=given.name)
+    known = _mask(given, image)
+    shows = content(values) if known is None and config.alignment.padding == "auto" else None  # a mask knows better
     if image.missing is not None:
-        counts = ~image.missing if counts is None else counts & ~image.missing
-    return Side(image, window, values, counts, shows)
+        known = ~image.missing if known is None else known & ~image.missing
+    if shows is None:
+        return Side(image, window, values, known, known)
+    region = shows if known is None else known & shows
+    return Side(image, window, values, known, region, 1 - float(shows.mean()))
 
 
 def _mask(given: Given, image: Image) -> Region | None:

@@ -6,26 +6,25 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cnnreg.config import Config, InputConfig
+from cnnreg.config import Config
 from cnnreg.devices import prepare_cpu, resolve_device, threads_kept
 from cnnreg.engine.initial import Initial
 from cnnreg.engine.refinement import refine
 from cnnreg.engine.remembering import remembering
 from cnnreg.engine.verdict import Verdict, assess
-from cnnreg.evaluation.measure import Evidence, Measures, known, measure
+from cnnreg.evaluation.measure import Measures, measure_stages
 from cnnreg.geometry.fields import resize
-from cnnreg.geometry.resampling import antialiased, invert_field, shrink, warp_image
+from cnnreg.geometry.resampling import invert_field, shrink, warp_image
 from cnnreg.images.image import Image
 from cnnreg.learning.adaptation import Terms, adapt
 from cnnreg.learning.modelcards import Model
 from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.pairs.dataset import Pair, read_landmarks
-from cnnreg.pairs.intensities import normalise
 from cnnreg.pairs.pointfiles import Points
 from cnnreg.pairs.pointunits import check_inside
 from cnnreg.pipeline.assessment import UNREAL, comparison_of, is_real
 from cnnreg.pipeline.forecast import Forecast, forecast
-from cnnreg.pipeline.loading import Request, load_aligned
+from cnnreg.pipeline.loading import Request, align, read
 from cnnreg.pipeline.representing import representation_of
 from cnnreg.pipeline.setup import Setup, Stopwatch, Watch, load, working_inputs
 from cnnreg.watching import UNWATCHED, Watcher, unwatched
@@ -100,12 +99,11 @@ def register(
     device = resolve_device(setup.device)
     with watch("model"):
         model, config = loaded or load(setup)
-
-    def see(fixed: Image, moving: Image) -> None:
-        prepare_cpu(setup.threads, pixels=max(math.prod(image.grid.size) for image in (fixed, moving)))
-        watcher.forecast(_foretell(fixed, moving, config, device))
-
-    pair, initial = load_aligned(request, config, watch, on_read=see)
+    sides = read(request, config, watch)
+    fixed, moving = (side.image for side in sides)
+    prepare_cpu(setup.threads, pixels=max(math.prod(image.grid.size) for image in (fixed, moving)))
+    watcher.forecast(_foretell(fixed, moving, config, device))
+    pair, initial = align(request, config, sides, watch)
     landmarks = _landmarks(request, pair)
     notes = _check(request, pair, landmarks)
     local, one_shot = deform(pair, model, config, device=device, watch=watch, landmarks=landmarks, on_step=watcher.step)
@@ -119,8 +117,7 @@ def register(
         notes += (NOTHING,)
     fields = _total(local, pair, initial)
     with watch("measure"):
-        evidence = gather(pair, landmarks)
-        measures = {stage: measure(evidence, field) for stage, field in fields.items()}
+        measures = measure_stages(pair, landmarks, fields)
     field = [field for field in fields.values() if field is not None][-1]
     with watch("warp"):
         warped = warp_image(pair.moving, field, pair.fixed.grid)
@@ -271,21 +268,3 @@ def _refine_field(
     ]
     chosen = refined.similarity, refined.transform, told or refined.evidence
     return OneShot(resize(refined.field.cpu(), size), refined.start[0], steps, history, *chosen)
-
-
-def gather(pair: Pair, landmarks: tuple[Points, Points] | None) -> Evidence:
-    """What the pair can be measured with; MAD and NCC do not depend on how a model likes its intensities."""
-    fixed, moving = (normalise(image.pixels, InputConfig()) for image in (pair.fixed, pair.moving))
-    size = pair.initial.size if pair.initial else 1.0
-    points_fixed, points_moving = landmarks or (None, None)
-    return Evidence(
-        pair.fixed.grid,
-        pair.moving.grid,
-        torch.from_numpy(fixed)[None, None],
-        antialiased(moving, pair.moving.grid, pair.fixed.grid, size),
-        pair.seg_fixed,
-        pair.seg_moving,
-        points_fixed,
-        points_moving,
-        (known(pair.fixed), known(pair.moving)),
-    )

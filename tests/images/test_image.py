@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageOps
 
+from cnnreg.config import InputConfig
 from cnnreg.errors import ImageError, OutputError
 from cnnreg.geometry import fields
 from cnnreg.geometry.resampling import warp_image
 from cnnreg.images.image import Grid, Image, read_field, read_image, suffix_for, write_field, write_image
-from cnnreg.pairs.intensities import luminance
+from cnnreg.pairs.intensities import intensity_window, luminance
 from tests.conftest import SIZE, Ended, save_tiny_model, smooth_image, tree, write_dicom, write_itk, write_png
 
 Array = NDArray[Any]
@@ -408,6 +409,17 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         write_image(Image(GREY, Grid(SIZE)), tmp_path / "a.png" / "b.png")
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i4", "f8"])
+@pytest.mark.parametrize("limits", [(0.5, 99.5), (2.0, 98.3), (0.0, 99.0), (30.1, 70.4)])
+def test_windows_are_the_percentiles_of_numpy(kind: str, limits: tuple[float, float]) -> None:
+    """To the last bit, ends of the type's range included, where differences do not fit into the type."""
+    values = np.random.default_rng(3).normal(0, 60, SIZE)
+    pixels = values.clip(-128 if kind != "u1" and kind != "u2" else 0, 127).astype(kind)
+    pixels[0, :2] = pixels.min(), pixels.max()
+    expected = np.percentile(pixels.astype(np.float64), limits)
+    assert intensity_window(pixels, InputConfig(*limits)) == tuple(expected)
 
 
 def test_luminance_weighs_the_colours() -> None:
