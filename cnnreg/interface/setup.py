@@ -76,8 +76,8 @@ class Choices:
         """The parameters of the run.
 
         Raises:
-            UsageError: a name is not known, or something has no effect: landmarks are to pull a field that does not move,
-                or weights to follow a metric of the field.
+            UsageError: a name is not known, or something has no effect: landmarks that are to pull a field at rest, or
+                weights that are to follow a metric of the field.
         """
         setup = make_setup(
             preset=self.preset,
