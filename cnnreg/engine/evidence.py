@@ -107,13 +107,14 @@ class Agreement:
             return None
         middle, spread = self.places.mean(0), self.places.std() + 1e-9
         here, goal = (np.c_[(x - middle) / spread, np.ones(len(x))] for x in (self.places[part], self.area))
-        fit, ridge = np.zeros((3, 2)), RIDGE * np.diag([1.0, 1.0, 0.01])
-        for reach in (2.0, 2.0, 1.0, 1.0, 1.0):  # of those that are nearer to it, in turn
-            off = np.linalg.norm(left[part] - here @ fit, axis=1) / (reach * self.reach)
-            weights = np.clip(1 - off**2, 0, None)
-            if (weights > 0).sum() < LEAST:
+        own, fit, ridge = left[part], np.zeros((3, 2)), RIDGE * np.diag([1.0, 1.0, 0.01])
+        for reach in (2.0, 2.0, 1.0, 1.0):  # of those that are nearer to it, in turn
+            off = own - here @ fit
+            weights = (1 - (off * off).sum(1) / (reach * self.reach) ** 2).clip(0)
+            if np.count_nonzero(weights) < LEAST:
                 return None
-            fit = np.linalg.solve((here * weights[:, None]).T @ here + ridge, (here * weights[:, None]).T @ left[part])
+            weighted = (here * weights[:, None]).T
+            fit = np.linalg.solve(weighted @ here + ridge, weighted @ own)
         return goal @ fit
 
     def _coverage(self, values: Array) -> float:

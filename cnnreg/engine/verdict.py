@@ -39,9 +39,13 @@ class Verdict:
 def assess(comparison: Comparison, field: NDArray[np.float32]) -> Verdict:
     """What is to be thought of the images as a field (2, H, W) lays them onto each other."""
     agreement, evidence = comparison.judged(field)
+    return verdict_on(evidence, confidence_map(agreement, agreement.support(agreement.left(field))))
+
+
+def verdict_on(evidence: Evidence, confidence: NDArray[np.float32]) -> Verdict:
+    """The class by the probability, and the sentences."""
     probability = chance_of(evidence)
     name = "good" if probability >= GOOD else "failed" if probability < FAILED else "check"
-    confidence = confidence_map(agreement, agreement.support(agreement.left(field)))
     return Verdict(name, probability, _reasons(name, evidence), evidence, confidence)
 
 

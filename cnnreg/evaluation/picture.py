@@ -16,6 +16,7 @@ Array = NDArray[Any]
 FIXED_INK, MOVING_INK = (255, 214, 0), (0, 200, 255)  # outlines of label maps
 GREEN, MAGENTA, BLACK = (0, 220, 0), (220, 0, 220), (0, 0, 0)  # of overlays, and of folds
 ORANGE, PALE, BLUE, NO_INK = (230, 110, 0), (245, 245, 240), (0, 90, 200), (128, 128, 128)  # of confidence, and of none
+LIGHT = 0.25  # of what is black
 TINT = 0.5  # of the colour, where there is most evidence; the rest is the image
 BADGES: dict[str, Ink] = {"good": (0, 115, 79), "check": (154, 91, 0), "failed": (176, 58, 0)}  # as on the page
 
@@ -178,7 +179,8 @@ def confidence_colours(image: Array, confidence: Array) -> Array:
         for part in confidence
     )
     weight = TINT * evidence.clip(0, 1)[..., None]
-    return np.rint((1 - weight) * grey(image) + weight * _for_and_against(probability)).astype(np.uint8)
+    light = grey(LIGHT + (1 - LIGHT) * image)  # colours show on dark images, too
+    return np.rint((1 - weight) * light + weight * _for_and_against(probability)).astype(np.uint8)
 
 
 def _for_and_against(probability: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnreg.engine.initial import Initial
-from cnnreg.engine.verdict import Verdict
+from cnnreg.engine.verdict import Verdict, advice
 from cnnreg.evaluation.tables import summary
 from cnnreg.files import PAGE, PREVIEW, REPORT, claim_results, publishing, sha256
 from cnnreg.geometry.decomposition import decompose
@@ -214,8 +214,15 @@ def how(result: Registration) -> str:
     if target == "weights":
         return f"{steps} iterations on the weights by {metric} (best after {result.one_shot.best_step})"
     if metric == "none":
-        return "no iterations on the field: the images agree no better than by chance"
+        return "no iterations on the field: held-out blocks of the images gain nothing by any"
     return f"{steps} iterations on the field by {metric} (from {STARTS[result.one_shot.start]})"
+
+
+def _remarks(result: Registration, dropped: bool) -> list[str]:
+    """Sentences for the picture: why the verdict, what to do next, what became of the field."""
+    verdict = result.verdict
+    said = [*verdict.reasons, f"next: {further}" if (further := advice(verdict)) else ""] if verdict else []
+    return [f"{text[0].upper()}{text[1:]}." for text in (*said, UNREAL if dropped else "") if text]
 
 
 def picture(result: Registration) -> Any:
@@ -228,7 +235,7 @@ def picture(result: Registration) -> Any:
     return draw_registration(
         **vars(seen(result, DRAWN)),
         verdict=(verdict.name, verdict.probability) if verdict else None,
-        remarks=[*(verdict.reasons if verdict else ()), *([UNREAL] if dropped else ())],
+        remarks=_remarks(result, dropped),
         heading=f"{moving_name} registered to {fixed_name}",
         caption=[
             f"model {result.model.card.name}, {how(result)}, {width} x {height} pixels, {result.device}",

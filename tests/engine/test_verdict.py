@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from cnnreg.engine.evidence import Agreement, Comparison
-from cnnreg.engine.verdict import Verdict, assess
+from cnnreg.engine.evidence import Agreement, Comparison, Evidence
+from cnnreg.engine.verdict import Verdict, advice, assess, verdict_on
 from tests.conftest import smooth_image
 from tests.engine.test_alignment import tensor
 from tests.engine.test_evidence import texture
@@ -148,6 +148,25 @@ def test_a_large_true_field_is_kept():
     assert is_real(known, right, "mi")
     assert not is_real(known, wrong, "mi")
     assert is_real(None, wrong, "mi")
+
+
+def told(share: float, count: int, residual: float, coverage: float) -> Verdict:
+    """A verdict on made-up evidence, of an image whose diagonal is 400 pixels."""
+    evidence = Evidence(share, count, residual, 1.0, coverage, 400.0)
+    return verdict_on(evidence, np.zeros((2, 4, 4), np.float32))
+
+
+def test_more_evidence_is_never_worse_and_each_verdict_says_why_and_what_next():
+    good, slipped, patchy = told(0.8, 500, 0.5, 0.9), told(0.45, 500, 6.0, 0.6), told(0.5, 500, 1.0, 0.42)
+    chance, little = told(0.03, 500, 9.0, 0.02), told(0.05, 30, 9.0, 0.02)
+    assert [x.name for x in (good, slipped, patchy, chance, little)] == ["good", "check", "check", "failed", "failed"]
+    assert advice(good) == ""
+    assert len({advice(x) for x in (slipped, patchy, chance, little)}) == 4
+    assert "still off by about 6 pixels" in slipped.reasons[1]
+    assert "42% of the image" in patchy.reasons[1]
+    assert "by chance" in chance.reasons[0]
+    probabilities = [told(share, 500, 1.0, cover).probability for share, cover in ((0.3, 0.4), (0.5, 0.4), (0.5, 0.7))]
+    assert probabilities == sorted(probabilities)
 
 
 def test_strict_exits_with_three(cli, pair_files, tmp_path):

@@ -121,6 +121,8 @@ function drawConfidence(context, preview) {
   const small = element("canvas", { width: columns, height: rows });
   small.getContext("2d").putImageData(tint, 0, 0);
   drawPanel(context, preview, FIXED);
+  context.fillStyle = "rgb(255 255 255 / 25%)"; // colours show on dark images, too
+  context.fillRect(0, 0, width, height);
   context.drawImage(small, 0, 0, width, height);
 }
 
