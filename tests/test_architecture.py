@@ -110,10 +110,14 @@ def test_help_imports_nothing_heavy(arguments):
 
 
 def test_registering_loads_nothing_for_the_command_line_but_typer(tmp_path):
-    """No pydantic and no rich, which take longer to import than a pair takes to read; and nothing of other commands."""
+    """No pydantic and no rich, which take longer to import than a pair takes to read; nothing of other commands; and
+    what trains, draws or makes random numbers only when that is asked for."""
     code = (
         "import sys; from cnnreg.cli.main import run; code = run(['register', 'a.png', 'b.png', '--threads', '1']);"
-        "extra = {'pydantic', 'rich', 'scipy', 'skimage', 'cnnreg.cli.study', 'cnnreg.cli.batch'} & set(sys.modules);"
+        "extra = {'pydantic', 'rich', 'scipy', 'skimage', 'PIL', 'numpy.random', 'cnnreg.cli.study'};"
+        "of = 'cli.batch', 'learning.training', 'learning.features.views', 'evaluation.picture';"
+        "extra |= {f'cnnreg.{module}' for module in of};"
+        "extra &= set(sys.modules);"
         "sys.exit(f'imported {extra}' if extra else code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

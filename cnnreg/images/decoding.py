@@ -173,11 +173,11 @@ def _by_itk(path: Path, name: str | None) -> sitk.Image:
 
 def _png_by_itk(path: Path, name: str | None) -> sitk.Image:
     """Turned as EXIF says, which SimpleITK does not do."""
-    from PIL import Image as PILImage
-
     image = _by_itk(path, name)
     if b"eXIf" not in path.read_bytes():
         return image
+    from PIL import Image as PILImage
+
     with PILImage.open(path) as file:
         turn = file.getexif().get(274, 1)
     if turn not in UPRIGHT:

@@ -18,6 +18,7 @@ from cnnreg.images.decoding import decode, silenced
 from cnnreg.images.formats import FORMATS
 
 MIN_SIZE = 16  # pixels along the shorter side
+ROWS = 64  # of a field at a time: large ones are not copied to float64 as a whole
 COMPRESSION = 2  # of zlib: at 1 smooth fields do not shrink, above 2 they shrink no further
 
 SUBMATRIX = sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOSUBMATRIX
@@ -255,8 +256,9 @@ def field_to_sitk(
 ) -> sitk.Image:
     """A field (2, H, W) in pixels (row, column) as an ITK displacement field: physical units, (x, y)."""
     vectors = np.empty((*field.shape[1:], 2), number_type)
-    for row, along in enumerate(np.moveaxis(field[::-1], 1, 0)):  # large fields are not copied to float64 as a whole
-        vectors[row] = np.einsum("ij,jw->wi", grid.matrix, along.astype(np.float64)).astype(np.float32)
+    for top in range(0, len(vectors), ROWS):
+        part = field[::-1, top : top + ROWS].astype(np.float64)
+        vectors[top : top + ROWS] = np.einsum("ij,jhw->hwi", grid.matrix, part).astype(np.float32)
     return _placed(sitk.GetImageFromArray(vectors, isVector=True), grid)
 
 

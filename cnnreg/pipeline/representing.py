@@ -6,7 +6,6 @@ from torch import Tensor
 
 from cnnreg.config import Config
 from cnnreg.engine.choice import Trial
-from cnnreg.learning.representation.adapting import adapt_representation
 from cnnreg.learning.representation.representing import Representer, load_representer
 
 SEED = 20180209  # of the views; one pair is always adapted to in the same way
@@ -25,6 +24,8 @@ def representation_of(
     steps = config.adaptation.feature_steps
     if config.adaptation.target != "features" or not steps:
         return shipped, ""
+    from cnnreg.learning.representation.adapting import adapt_representation  # with all that training needs
+
     network = adapt_representation(
         shipped.network, (fixed, moving), steps=steps, rate=config.adaptation.learning_rate, seed=SEED
     )
