@@ -30,6 +30,7 @@ DAMPING = 0.1  # at the start of a level, in units of the mean curvature
 EASIER, HARDER = 1 / 3, 10.0  # what it is multiplied by after a step that counts, and after one that does not
 REACH = 0.15  # of the shorter side: what has farther to go is the business of the initial transform
 LEAVING = 0.05  # of the mask: shading and rims, laid onto each other, look like agreement
+STIFFER = 10.0  # bending beside the metric learned, whose values lie farther apart than those of mutual information
 COMPRESSION = 0.1  # the least Jacobian determinant of a step that counts
 
 
@@ -117,7 +118,7 @@ class FreeForm:
     def __init__(self, level: Level, config: RefinementConfig, *, spacing: float | None, region: bool) -> None:
         self.level, self.family = level, SplineFamily((level.size[0], level.size[1]), spacing, level.pair[0])
         self.region = level.mask if region else None
-        self.weight = config.bending * level.side**2
+        self.weight = config.bending * level.side**2 * (STIFFER if config.similarity == "learned" else 1)
         self.warper = Warper(level.pair[0])
 
     def climb(self, field: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -233,4 +233,4 @@ def _expected_seconds(task: runs.Task) -> float:
         return 3.0
     if case.preset == "paper":
         return 0.1 + 0.025 * (case.steps or 0)
-    return 0.2
+    return 0.2 + 0.2 * (case.feature_steps or 0)

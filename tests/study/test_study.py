@@ -256,7 +256,8 @@ def test_rows_by_name_and_limits_by_chance():
     cases = all_cases()
     assert [c.key for c in choose(cases, "c,fast")] == ["c", "fast-target", "fast-source", "fast-none"]
     assert "".join(c.key for c in cases[:10]) == "abcdefghij"
-    assert [c.key for c in cases if c.long] == ["a", "d", "g"]
+    assert [c.key for c in cases if c.long] == ["a", "d", "g", "learned-one-shot"]
+    assert [c.feature_steps for c in choose(cases, "learned")] == [0, 50, 300]
     with pytest.raises(CnnregError, match="did you mean"):
         choose(cases, "defualt")
     sets = [{n for case, n in tasks_of(cases, 40, limit=None, long_limit=k, seed=0) if case.long} for k in (5, 10, 40)]
