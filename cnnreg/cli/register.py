@@ -218,7 +218,7 @@ def _told(verdict: "Verdict") -> str:
     }
     lines = [f"verdict: {words[verdict.name]} (probability of success {verdict.probability:.2f})", *verdict.reasons]
     if further := advice(verdict):
-        lines.append(f"next: {further}")
+        lines.append(f"what to do: {further}")
     return "\n  ".join(lines)
 
 

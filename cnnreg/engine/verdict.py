@@ -125,7 +125,7 @@ def advice(verdict: Verdict) -> str:
             "in the picture, rely on what is blue in the map of confidence; mark landmarks where it is not "
             "(--points-fixed, --points-moving, --landmark-weight 1), or mask it (--fixed-mask)"
         )
-    return (
-        "look at the picture: is what is blue in the map of confidence enough for you? If not, mark some landmarks in "
-        "both images (--points-fixed, --points-moving, --landmark-weight 1)"
-    )
+    marks = "mark some landmarks in both images (--points-fixed, --points-moving, --landmark-weight 1)"
+    if evidence.residual > MOVES * evidence.diagonal / 100:
+        return f"search for a better initial transform (--init affine), or {marks}"
+    return f"look at the picture: is what is blue in the map of confidence enough for you? If not, {marks}"

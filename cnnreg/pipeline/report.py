@@ -221,7 +221,7 @@ def how(result: Registration) -> str:
 def _remarks(result: Registration, dropped: bool) -> list[str]:
     """Sentences for the picture: why the verdict, what to do next, what became of the field."""
     verdict = result.verdict
-    said = [*verdict.reasons, f"next: {further}" if (further := advice(verdict)) else ""] if verdict else []
+    said = [*verdict.reasons, f"what to do: {further}" if (further := advice(verdict)) else ""] if verdict else []
     return [f"{text[0].upper()}{text[1:]}." for text in (*said, UNREAL if dropped else "") if text]
 
 

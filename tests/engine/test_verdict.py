@@ -157,11 +157,15 @@ def told(share: float, count: int, residual: float, coverage: float) -> Verdict:
 
 
 def test_more_evidence_is_never_worse_and_each_verdict_says_why_and_what_next():
-    good, slipped, patchy = told(0.8, 500, 0.5, 0.9), told(0.45, 500, 6.0, 0.6), told(0.5, 500, 1.0, 0.42)
+    good, slipped, patchy, near = (
+        told(*seen)
+        for seen in ((0.8, 500, 0.5, 0.9), (0.45, 500, 6.0, 0.6), (0.5, 500, 1.0, 0.42), (0.47, 500, 1, 0.6))
+    )
     chance, little = told(0.03, 500, 9.0, 0.02), told(0.05, 30, 9.0, 0.02)
-    assert [x.name for x in (good, slipped, patchy, chance, little)] == ["good", "check", "check", "failed", "failed"]
+    assert [x.name for x in (good, slipped, patchy, near)] == ["good", "check", "check", "check"]
+    assert chance.name == little.name == "failed"
     assert advice(good) == ""
-    assert len({advice(x) for x in (slipped, patchy, chance, little)}) == 4
+    assert len({advice(x) for x in (slipped, patchy, near, chance, little)}) == 5
     assert "still off by about 6 pixels" in slipped.reasons[1]
     assert "42% of the image" in patchy.reasons[1]
     assert "by chance" in chance.reasons[0]
