@@ -31,11 +31,12 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-def preview() -> str:
+def preview(confidence: np.ndarray | None = None) -> str:
     images = {n: np.full(SIZE, v / 255) for n, v in (("fixed", FIXED), ("moving", MOVING), ("warped", WARPED))}
     labels = np.zeros(SIZE, dtype=int)
     labels[10:20, 4:16] = 1  # of all three images; on the left
-    return encode_preview(**images, field=np.zeros((2, *SIZE)), jacobian=np.ones(SIZE), outlines=(labels,) * 3)
+    others = {"jacobian": np.ones(SIZE), "outlines": (labels,) * 3, "confidence": confidence}
+    return encode_preview(**images, field=np.zeros((2, *SIZE)), **others)
 
 
 def made(number: int) -> list[Entry]:
@@ -272,6 +273,27 @@ def test_names_of_files_are_shown_and_not_run(browser, tmp_path):
     browser.wait("view.preview !== null")
     assert browser.run("document.querySelector('#name').textContent") == name
     assert browser.run("window.hacked === undefined && !document.querySelector('img')")
+    assert browser.complaints == []
+
+
+def test_the_map_of_confidence_is_orange_and_blue_where_there_is_evidence(browser, tmp_path):
+    """Left half: not aligned; right half: aligned; below: no evidence. A pair without a verdict has no such map."""
+    confidence = np.zeros((2, 6, 8))
+    confidence[0, :, 4:] = confidence[1, :3] = 1
+    entries = [Entry("judged", preview=preview(confidence)), Entry("other", preview=preview())]
+    write_page(entries, tmp_path / "report.html", title="confidence")
+    browser.open(tmp_path / "report.html")
+    browser.click('[aria-label="judged: compare after"]')
+    browser.wait("view.preview !== null")
+    pixel = "[...byId('confidence').getContext('2d').getImageData({}, {}, 1, 1).data]"
+    left, right, none = (browser.run(pixel.format(x, y)) for x, y in ((60, 60), (420, 60), (240, 340)))
+    assert left[0] > left[2] + 60  # orange
+    assert right[2] > right[0] + 60  # blue
+    assert max(none[:3]) - min(none[:3]) <= 4
+    assert browser.run("byId('confidence').checkVisibility()")
+    browser.click("#next")
+    browser.wait("view.entry.id === 'other'")
+    assert browser.run("byId('confidence').checkVisibility()") is False
     assert browser.complaints == []
 
 
