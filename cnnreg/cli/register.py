@@ -214,7 +214,7 @@ def _told(verdict: "Verdict") -> str:
     words = {
         "good": "good",
         "check": "check: these images may not be aligned",
-        "failed": "failed: these images are not aligned",
+        "failed": "failed: these images are most likely not aligned",
     }
     lines = [f"verdict: {words[verdict.name]} (probability of success {verdict.probability:.2f})", *verdict.reasons]
     if further := advice(verdict):
