@@ -228,7 +228,7 @@ def of_places(cases: Sequence[Case]) -> str:
         told = case.places.split()
         values += [float(word[:-1]) for word in told]
         good += [word[-1] == "+" for word in told]
-        each += [1 / len(told)] * len(told)
+        each += [1 / max(len(told), 1)] * len(told)
     chance = np.array(values).clip(0.001, 0.999)
     odds = np.log(chance / (1 - chance))
     shift, slope = fit(np.stack([np.ones(len(odds)), odds], 1), np.array(good), np.array(each))
