@@ -13,15 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cnnreg.batch.folder import DONE, FAILED, BatchFolder, read_json
+from cnnreg.batch.folder import DONE, FAILED, BatchFolder
 from cnnreg.batch.sketch import sketch
 from cnnreg.batch.task import Task
 from cnnreg.errors import CnnregError, FileNotice, OutputError
 from cnnreg.evaluation.page.preview import preview_side
-from cnnreg.files import PREVIEW, REPORT, sha256
+from cnnreg.files import PREVIEW, sha256
 from cnnreg.interface.registrar import Registrar
 from cnnreg.pipeline.preview import preview
-from cnnreg.pipeline.report import FIELD, PICTURE, write_registration
+from cnnreg.pipeline.report import FIELD, PICTURE, describe_verdict, write_registration
 from cnnreg.pipeline.setup import Setup
 
 FOR_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # what no other pair would fare better with
@@ -101,17 +101,14 @@ def _register(work: Work, staging: Path) -> dict[str, Any]:
     """Register and write into ``staging``; what the status tells of it."""
     task = work.task
     result = _registrar(task.setup).run(task.request, inverse=task.inverse).result
-    home, pieces = work.folder / task.pair_id, {"report", *task.pieces} - {"page"}
+    home, pieces = work.folder / task.pair_id, set(task.pieces) - {"page"}
     write_registration(result, staging, command=list(work.command), single=task.single, pieces=pieces, home=home)
-    report = read_json(staging / REPORT) or {}
-    if "report" not in task.pieces:
-        (staging / REPORT).unlink()  # its verdict was wanted all the same
     if "page" in task.pieces:
         (staging / PREVIEW).write_text(preview(result, preview_side(work.pairs)), encoding="utf-8")
     hashed = [*staging.glob("warped.*"), *staging.glob(FIELD)]
     return {
         "status": DONE,
-        "verdict": report.get("verdict"),
+        "verdict": describe_verdict(result.verdict) if result.verdict else None,
         "metrics": result.measures,
         "seconds": {stage: round(seconds, 4) for stage, seconds in result.seconds.items()},
         "device": result.device,

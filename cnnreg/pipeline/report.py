@@ -90,7 +90,8 @@ def write_registration(
         if PICTURE in names:
             picture(result).save(staging / PICTURE, compress_level=2)  # zlib at 6 takes as long as all the rest
         result.seconds["write"] = time.perf_counter() - start
-        report = describe(result, command=command, files=[str((home or folder) / name) for name in names])
+        if REPORT in names or PAGE in names:
+            report = describe(result, command=command, files=[str((home or folder) / name) for name in names])
         if REPORT in names:
             (staging / REPORT).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if PAGE in names:

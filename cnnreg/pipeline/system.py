@@ -3,6 +3,7 @@
 import os
 import platform
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,14 @@ def describe_run(command: list[str]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Asked once: of a registration in a batch, reading them anew would take a tenth."""
     names = ("cnnreg", "torch", "SimpleITK", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    return ("python", platform.python_version()), *((name, metadata.version(name)) for name in names)
 
 
 def describe_system() -> dict[str, Any]:
