@@ -10,7 +10,19 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "cnnreg"
 
 FLOORS = [  # from the ground up: a module imports from its own folder and from the floors below it
-    {"__init__", "config", "cores", "defaults", "devices", "errors", "files", "memory", "synonyms", "watching"},
+    {
+        "__init__",
+        "config",
+        "cores",
+        "defaults",
+        "devices",
+        "errors",
+        "files",
+        "memory",
+        "processes",
+        "synonyms",
+        "watching",
+    },
     {"similarity"},
     {"images"},
     {"geometry"},

@@ -1,17 +1,14 @@
 """Pairs one after the other in this process, or in several processes of this machine."""
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import connection
 
 from cnnreg.batch.worker import Outcome, Work, record_failure, register_task
+from cnnreg.processes import follow_parent
 
 KILLED = "the process that registered it was killed, perhaps for want of memory; try fewer --jobs"
 
@@ -70,7 +67,7 @@ class Local:
     def _submit(self, work: Work) -> "Future[Outcome]":
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # a forked torch cannot use CUDA, nor its own threads
-            self._pool = ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_begin)
+            self._pool = ProcessPoolExecutor(self.jobs, mp_context=context, initializer=follow_parent)
         try:
             return self._pool.submit(register_task, work)
         except BrokenProcessPool as error:  # since the last look
@@ -87,17 +84,3 @@ class Local:
             process.terminate()
         self._pool.shutdown(cancel_futures=True)
         self._pool = None
-
-
-def _begin() -> None:
-    """Set a child up. Ctrl-C is the parent's business, and a child does not outlive its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent
-
-    def follow() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -1,16 +1,12 @@
 """Every case on every pair: in this process or in several, each result saved as soon as it is there."""
 
 import multiprocessing
-import os
 import random
-import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
@@ -21,6 +17,7 @@ from cnnreg.errors import CnnregError
 from cnnreg.evaluation.measure import Evidence, measure
 from cnnreg.pipeline.registration import deform
 from cnnreg.pipeline.setup import Setup, Stopwatch, load
+from cnnreg.processes import follow_parent
 from cnnreg.study import elastix
 from cnnreg.study.cases import Case
 from cnnreg.study.cohort import Cohort, Loader
@@ -140,17 +137,8 @@ _runner: Runner | None = None  # of a child process
 
 
 def _begin(plan: Plan) -> None:
-    """Set a child up. Ctrl-C is the parent's business, and a child does not outlive its parent."""
     global _runner
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent
-
-    def follow() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    follow_parent()
     _runner = Runner(plan)
 
 
