@@ -188,7 +188,7 @@ class RefinementConfig(Section):
     total_sigma: float = _number(0.6, "dense: that of the one that smooths the total field after it", low=0.1)
     grid: float = _number(16.0, "bspline: spacing of the control points", low=2)
     bending: float = _number(
-        0.01, "bspline: weight of the bending energy, with the image's shorter side as the unit of length"
+        0.003, "bspline: weight of the bending energy, with the image's shorter side as the unit of length"
     )
     landmarks: float = _number(0.0, "weight of the landmarks' pull; 1 is about that of the image at an average pixel")
 

@@ -120,6 +120,10 @@ class FreeForm:
         self.region = level.mask if region else None
         self.weight = config.bending * level.side**2 * (STIFFER if config.similarity == "learned" else 1)
         self.warper = Warper(level.pair[0])
+        self.block = max(
+            n for n in (1, 2, 4) if n <= max((spacing or 1) / 4, 1)
+        )  # pixels along each side of one curvature
+        self.coarse = self.family.every(self.block)
 
     def climb(self, field: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Iterations from ``field`` (B, 2, H, W) on: yields the energy (B,) before each, and the field after it."""
@@ -152,12 +156,12 @@ class FreeForm:
             coefficients,
             torch.where(wild, torch.inf, self.weight / 2 * bent - value),
             torch.cat([(slope * g).sum(1, keepdim=True) for g in (down, right)], 1),
-            torch.cat([(curvature * a * b).sum(1, keepdim=True) for a, b in pairs], 1),
+            F.avg_pool2d(torch.cat([(curvature * a * b).sum(1, keepdim=True) for a, b in pairs], 1), self.block),
         )
 
     def _step(self, state: _State, damping: Tensor) -> Tensor:
         """Solves (J' K J + bending + damping) step = downhill by conjugate gradients."""
-        family, (a, b, c) = self.family, state.curvature.split(1, 1)
+        family, (a, b, c) = self.coarse, (self.block**2 * state.curvature).split(1, 1)
         level = damping * (a + c).sum((1, 2, 3), keepdim=True) / (2 * family.shape[0] * family.shape[1])
 
         def product(x: Tensor) -> Tensor:
@@ -165,7 +169,7 @@ class FreeForm:
             curved = family.transpose(torch.cat([a * y + b * z, b * y + c * z], 1))
             return curved + self.weight * family.bending(x) + level * x
 
-        downhill = family.transpose(state.downhill) - self.weight * family.bending(state.coefficients)
+        downhill = self.family.transpose(state.downhill) - self.weight * family.bending(state.coefficients)
         return conjugate_gradients(product, downhill, SOLVER)
 
 

@@ -1,8 +1,10 @@
 """Smooth families of fields: cubic B-splines on a grid of control points, and nearly affine maps, their limit."""
 
 import math
+from copy import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -23,6 +25,16 @@ class SplineFamily:
         self.pixels = size[0] * size[1]
         self.inverse = [torch.linalg.pinv(parts[0]).to(like) for parts in make]
         self.products = [[(part.T @ part).to(like) for part in parts] for parts in make]
+
+    def every(self, block: int) -> "SplineFamily":
+        """The same family, its fields by blocks of ``block`` x ``block`` pixels, whole ones, in their middle."""
+        other = copy(self)
+        if block > 1:
+            other.rows, other.columns = (
+                [F.avg_pool1d(part.T[None], block)[0].T.contiguous() for part in parts]
+                for parts in (self.rows, self.columns)
+            )
+        return other
 
     def field(self, coefficients: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C, H, W)."""
