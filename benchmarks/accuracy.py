@@ -3,9 +3,10 @@
     pip install 'cnnreg[peers]'    # in an environment of its own
     python benchmarks/accuracy.py ../shared/data --part val --out accuracy-val
 
-Cardiac ED/ES pairs, and chest films against their affinely aligned mirror images (left and right lung scored apart),
-of the patients of one part of train_models/make_tables.py. Every method gets the same intensities in [0, 1], and every
-field is scored by the same code. Writes OUT.md and OUT.csv (a row per pair and method).
+Cardiac ED/ES pairs, chest films against their affinely aligned mirror images (left and right lung scored apart), and
+brain slices of two people (24 structures; each subject with the next one), of the patients of one part of
+train_models/make_tables.py. Every method gets the same intensities in [0, 1], and every field is scored by the same
+code. Writes OUT.md and OUT.csv (a row per pair and method).
 """
 
 import argparse
@@ -66,6 +67,19 @@ def chest_pairs(data: Path, part: str, config: InputConfig) -> list[Pair]:
     return pairs
 
 
+def brain_pairs(data: Path, part: str, config: InputConfig) -> list[Pair]:
+    """Each subject of the part fixed, with the next one, and the last with the first."""
+    folder = data / "brain_mr_2d"
+    rows = part_of(folder / "images.csv", "subject", part)
+    return [
+        load_pair(PairFiles(*(folder / row[name] for name in ("image", "seg") for row in (one, other))), config)
+        for one, other in zip(rows, [*rows[1:], *rows[:1]], strict=True)
+    ]
+
+
+KINDS = {"cardiac": cardiac_pairs, "chest": chest_pairs, "brain": brain_pairs}
+
+
 def peer(name: str) -> Method:
     register = PEERS[name]()
     return lambda pair: register(pair.fixed_input[0, 0].numpy(), pair.moving_input[0, 0].numpy())
@@ -94,13 +108,17 @@ def ours(name: str, model: str | None, steps: int | None = None) -> Method:
 
 
 def methods(kind: str, peers: list[str]) -> dict[str, Callable[[], Method]]:
-    own, far = MODELS[kind], next(model for other, model in MODELS.items() if other != kind)
+    own, far = MODELS.get(kind), next(model for other, model in MODELS.items() if other != kind)
     table: dict[str, Callable[[], Method]] = {"before": lambda: lambda pair: torch.zeros(1, 2, *pair.fixed.grid.size)}
     table |= {name: (lambda name=name: peer(name)) for name in peers}
-    table["own model alone"] = lambda: ours("default", own, 0)
-    table["paper, own model, 50 steps on the weights"] = lambda: ours("paper", own, 50)
+    starts = [("no model", None), ("own model", own), ("far model", far)]
+    if own is None:
+        starts = starts[:1]
+    else:
+        table["own model alone"] = lambda: ours("default", own, 0)
+        table["paper, own model, 50 steps on the weights"] = lambda: ours("paper", own, 50)
     for name, steps in (("fast", None), ("default", 50), ("accurate", None)):
-        for start, model in (("no model", None), ("own model", own), ("far model", far)):
+        for start, model in starts:
             shown = steps or preset(name).adaptation.steps
             table[f"{name} ({shown}), {start}"] = lambda n=name, m=model, s=steps: ours(n, m, s)
     return table
@@ -155,7 +173,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("train", "val", "test"), default="val")
     parser.add_argument("--out", type=Path, required=True, help="where OUT.md and OUT.csv go")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), help="only these")
-    parser.add_argument("--kinds", nargs="*", choices=tuple(MODELS), default=list(MODELS))
+    parser.add_argument("--kinds", nargs="*", choices=tuple(KINDS), default=list(KINDS))
     parser.add_argument("--limit", type=int, help="only the first pairs of each kind")
     parser.add_argument("--threads", type=int, help="of cnnreg; ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS sets the peers'")
     options = parser.parse_args()
@@ -166,8 +184,7 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(["kind", "pair", "method", *MEASURES])
         for kind in options.kinds:
-            load = {"cardiac": cardiac_pairs, "chest": chest_pairs}[kind]
-            pairs = load(options.data, options.part, config)[: options.limit]
+            pairs = KINDS[kind](options.data, options.part, config)[: options.limit]
             results: dict[str, list[dict[str, float]]] = {}
             for name, make in methods(kind, options.peers).items():
                 method = make()
@@ -176,6 +193,7 @@ def main() -> None:
                 file.flush()
                 print(kind, table({name: results[name]})[-1], flush=True)
             chosen = ["default (50), no model", "default (50), own model", "fast (12), own model"]
+            chosen = [name for name in chosen if name in results]
             lines += [
                 f"\n{kind}: {len(pairs)} pairs\n",
                 *table(results),

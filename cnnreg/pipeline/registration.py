@@ -47,6 +47,13 @@ class OneShot:
     transform: str = ""  # of the field: "dense", "bspline" or "none"
     evidence: str = ""  # why, where they were chosen for the pair
 
+    def dropped(self) -> "OneShot":
+        """No displacement, and what was tried is told as evidence only."""
+        told = (
+            f"{self.evidence}; {self.similarity} with {self.transform} was tried, but descriptors do not show its field"
+        )
+        return OneShot(torch.zeros_like(self.field), "identity", 0, [], "none", "none", told.removeprefix("; "))
+
 
 @dataclass(frozen=True)
 class Inverse:
@@ -111,10 +118,11 @@ def register(
         comparison = comparison_of(pair, config)
         judged = one_shot and one_shot.transform != "none" and _by_images(config, landmarks)
         if one_shot and judged and not is_real(comparison, one_shot.field, one_shot.similarity):
-            local, notes = local | {"adaptation": torch.zeros_like(one_shot.field)}, (*notes, UNREAL)
+            one_shot = one_shot.dropped()
+            local, notes = local | {"adaptation": one_shot.field}, (*notes, UNREAL)
+        elif one_shot and one_shot.transform == "none":
+            notes += (NOTHING,)
         verdict = assess(comparison, list(local.values())[-1][0].numpy()) if comparison else None
-    if one_shot and one_shot.transform == "none":
-        notes += (NOTHING,)
     fields = _total(local, pair, initial)
     with watch("measure"):
         measures = measure_stages(pair, landmarks, fields)
