@@ -45,12 +45,22 @@ class Choice:
     similarity: str
     transform: str
     evidence: str = ""
+    borne_out: bool = True
 
 
-def choose(fixed: Tensor, moving: Tensor, mask: Tensor | None, config: RefinementConfig, *, pulled: bool) -> Choice:
+def choose(
+    fixed: Tensor,
+    moving: Tensor,
+    mask: Tensor | None,
+    config: RefinementConfig,
+    *,
+    pulled: bool,
+    tentative: bool = False,
+) -> Choice:
     """For a single pair (1, 1, H, W) what the configuration leaves open; ``pulled``: by landmarks, densely.
 
-    The number of iterations does not decide: a trial has its own.
+    The number of iterations does not decide: a trial has its own. A displacement that varies within a block cannot be
+    borne out by others: ``tentative``, local correlation is then chosen all the same where contrasts are the same.
     """
     if config.similarity != "auto":
         transform = config.transform
@@ -66,6 +76,8 @@ def choose(fixed: Tensor, moving: Tensor, mask: Tensor | None, config: Refinemen
             told.append(trial.gain(similarity, transform))
     evidence, borne_out = "; ".join(map(str, told)), [gain for gain in told if gain.real]
     if not borne_out:
+        if tentative and alike >= SAME and told[0].similarity == "lncc":
+            return Choice("lncc", "dense", evidence, borne_out=False)
         return Choice("none", "none", evidence)
     best = max(borne_out, key=lambda gain: gain.mean * (1 if gain.transform == "dense" else 1 / SMOOTHER))
     return Choice(best.similarity, best.transform, evidence)

@@ -16,3 +16,4 @@ class Refinement:
     similarity: str = ""  # as it was used, "none" where the images do not agree beyond chance
     transform: str = ""  # "dense", "bspline" or "none", as it was used
     evidence: str = ""  # why, where it was chosen for the pair
+    borne_out: bool = True  # by held-out blocks; if not, it needs other evidence

@@ -28,6 +28,7 @@ def refine(
     mask: Tensor | None = None,
     landmarks: tuple[Tensor, Tensor] | None = None,
     represent: Represent | None = None,
+    tentative: bool = False,
     on_step: Callable[[int, Tensor], None] = unwatched,
 ) -> Refinement:
     """Register ``moving`` to ``fixed``, (B, 1, H, W) each in [0, 1], in ``steps`` iterations in all.
@@ -37,14 +38,15 @@ def refine(
     pairs of a batch do not influence each other. Only the pixels of ``mask``, (B, 1, H, W) of 0 and 1, count: as it
     does not move, nothing is gained by pushing what disagrees out of it. ``landmarks`` of a single pair, if their
     weight is not 0, are points (N, 2) of the fixed image and where they lie in the moving one, in pixels; those outside
-    of the fixed image do not count. ``represent`` makes what the metric learned compares. ``on_step`` is told the
-    number of iterations done and the last energy.
+    of the fixed image do not count. ``represent`` makes what the metric learned compares. ``tentative``, a single pair
+    of the same contrast gets a field that held-out blocks do not bear out, too, and the result says so. ``on_step`` is
+    told the number of iterations done and the last energy.
     """
     with torch.inference_mode(), _denormals_flushed(fixed):
         pulling = Landmarks.on(fixed, *landmarks) if landmarks and config.landmarks else None
         if config.similarity == "auto" and len(fixed) > 1:
             return _one_by_one(fixed, moving, starts, mask, represent, steps, config)
-        chosen = choose(fixed, moving, mask, config, pulled=pulling is not None)
+        chosen = choose(fixed, moving, mask, config, pulled=pulling is not None, tentative=tentative)
         if chosen.transform == "none":
             field, energy = fixed.new_zeros(len(fixed), 2, *fixed.shape[2:]), fixed.new_zeros(1, len(fixed))
             on_step(steps, energy[0])
@@ -60,6 +62,7 @@ def refine(
         similarity=chosen.similarity,
         transform=chosen.transform,
         evidence=chosen.evidence,
+        borne_out=chosen.borne_out,
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cnnreg.config import Config
 from cnnreg.devices import prepare_cpu, resolve_device, threads_kept
+from cnnreg.engine.evidence import Comparison
 from cnnreg.engine.initial import Initial
 from cnnreg.engine.refinement import refine
 from cnnreg.engine.remembering import remembering
@@ -22,7 +23,7 @@ from cnnreg.learning.network import RegistrationNetwork
 from cnnreg.pairs.dataset import Pair, read_landmarks
 from cnnreg.pairs.pointfiles import Points
 from cnnreg.pairs.pointunits import check_inside
-from cnnreg.pipeline.assessment import UNREAL, comparison_of, is_real
+from cnnreg.pipeline.assessment import UNREAL, comparison_of, is_plain, is_real
 from cnnreg.pipeline.forecast import Forecast, forecast
 from cnnreg.pipeline.loading import Request, align, read
 from cnnreg.pipeline.representing import representation_of
@@ -46,6 +47,7 @@ class OneShot:
     similarity: str  # as it was used: "auto" has become another, "none" where nothing is borne out
     transform: str = ""  # of the field: "dense", "bspline" or "none"
     evidence: str = ""  # why, where they were chosen for the pair
+    borne_out: bool = True  # by held-out blocks; if not, descriptors decide
 
     def dropped(self) -> "OneShot":
         """No displacement, and what was tried is told as evidence only."""
@@ -117,9 +119,10 @@ def register(
     with watch("judge"):
         comparison = comparison_of(pair, config)
         judged = one_shot and one_shot.transform != "none" and _by_images(config, landmarks)
-        if one_shot and judged and not is_real(comparison, one_shot.field, one_shot.similarity):
+        if one_shot and judged and not _kept(one_shot, comparison):
+            notes += (UNREAL if one_shot.borne_out else NOTHING,)
             one_shot = one_shot.dropped()
-            local, notes = local | {"adaptation": one_shot.field}, (*notes, UNREAL)
+            local = local | {"adaptation": one_shot.field}
         elif one_shot and one_shot.transform == "none":
             notes += (NOTHING,)
         verdict = assess(comparison, list(local.values())[-1][0].numpy()) if comparison else None
@@ -148,6 +151,13 @@ def register(
         notes,
         verdict,
     )
+
+
+def _kept(one_shot: OneShot, comparison: Comparison | None) -> bool:
+    """Whether the descriptors, if there are any, show the field; plainly, where the images themselves do not."""
+    if one_shot.borne_out or comparison is None:
+        return is_real(comparison, one_shot.field, one_shot.similarity)
+    return is_plain(comparison, one_shot.field)
 
 
 def _by_images(config: Config, landmarks: tuple[Points, Points] | None) -> bool:
@@ -267,6 +277,7 @@ def _refine_field(
         mask=mask,
         landmarks=points,
         represent=represent,
+        tentative=config.alignment.features != "none",
         on_step=tell,
     )
     shrunk = max(size) / max(low)
@@ -274,5 +285,5 @@ def _refine_field(
         {"total": energy, "level": level * shrunk}
         for energy, level in zip(refined.energies[:, 0].tolist(), refined.levels, strict=True)
     ]
-    chosen = refined.similarity, refined.transform, told or refined.evidence
+    chosen = refined.similarity, refined.transform, told or refined.evidence, refined.borne_out
     return OneShot(resize(refined.field.cpu(), size), refined.start[0], steps, history, *chosen)

@@ -70,6 +70,20 @@ def test_contrasts_that_lie_on_each_other_stay(seed):
     assert refine(fixed, moving, {}, steps=50, config=AUTO).field.norm(dim=1).mean() < 0.1
 
 
+def test_what_varies_within_a_block_is_left_to_other_evidence():
+    """No block tells where another lies; a field that is asked for all the same is said not to be borne out."""
+    rows, columns = torch.meshgrid(torch.arange(420.0), torch.arange(380.0), indexing="ij")
+    fixed = image(4, (420, 380))
+    truth = 1.2 * torch.stack([torch.sin(rows / 2.9 + columns / 4.1), torch.cos(rows / 3.7 - columns / 3.1)])[None]
+    pair = fixed, warp(fixed, truth)
+    refused = refine(*pair, {}, steps=50, config=AUTO)
+    assert refused.similarity == "none"
+    assert not refused.field.any()
+    tried = refine(*pair, {}, steps=50, config=AUTO, tentative=True)
+    assert (tried.similarity, tried.transform, tried.borne_out) == ("lncc", "dense", False)
+    assert tried.evidence == refused.evidence
+
+
 def test_only_the_mask_tells():
     """Half of the moving image is another one; with it masked out, the rest is found."""
     fixed, moving, truth = known_pair(3, 5.0, SIZE)

@@ -150,6 +150,27 @@ def test_a_large_true_field_is_kept():
     assert is_real(None, wrong, "mi")
 
 
+def test_a_field_that_no_block_bears_out_must_be_plain_in_the_matches():
+    """Of 800 matches that are exact; of offsets that the field leaves; and of another field."""
+    import torch
+
+    from cnnreg.pipeline.assessment import is_plain
+
+    random, size = np.random.default_rng(3), (120, 160)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    true = np.stack([2 * np.sin(columns / 14), 2 * np.cos(rows / 11)]).astype(np.float32)
+    places = random.integers(0, size, (800, 2)).astype(float)
+    offsets = true[:, places[:, 0].astype(int), places[:, 1].astype(int)].T
+    lost = np.where(np.arange(800)[:, None] % 10, offsets, 30.0)
+    right, wrong = (torch.from_numpy(field)[None] for field in (true, true[::-1].copy()))
+    exact, partly = (
+        SimpleNamespace(agreement=Agreement(places, off, 5.0, size, places[:50])) for off in (offsets, lost)
+    )
+    assert is_plain(exact, right)
+    assert not is_plain(exact, wrong)
+    assert not is_plain(partly, right)
+
+
 def told(share: float, count: int, residual: float, coverage: float) -> Verdict:
     """A verdict on made-up evidence, of an image whose diagonal is 400 pixels."""
     evidence = Evidence(share, count, residual, 1.0, coverage, 400.0)
