@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import matchers
+
 from cnnreg.config import preset
 from cnnreg.geometry.fields import jacobian_determinant
 from cnnreg.geometry.resampling import move_points
@@ -106,21 +108,15 @@ def best_affine(pair: DevelopmentPair) -> Points:
 
 
 def tools() -> dict[str, Callable[[DevelopmentPair], tuple[Outcome, tuple[int, ...]]]]:
-    def by_elastix(pair: DevelopmentPair) -> tuple[Outcome, tuple[int, ...]]:
-        from kinds import elastix
-
-        return peer(pair, elastix)
-
-    def by_ants(pair: DevelopmentPair) -> tuple[Outcome, tuple[int, ...]]:
-        from kinds import ants_syn
-
-        return peer(pair, ants_syn)
-
+    """Those that are compared; the peers are imported when they are used."""
     return {
         "cnnreg": ours,
         "cnnreg, --features none": lambda pair: ours(pair, "none"),
-        "elastix": by_elastix,
-        "ANTs": by_ants,
+        "elastix": lambda pair: peer(pair, matchers.elastix()),
+        "ANTs": lambda pair: peer(pair, matchers.ants()),
+        "greedy": lambda pair: peer(pair, matchers.greedy()),
+        "XFeat + LighterGlue + RANSAC": lambda pair: peer(pair, matchers.xfeat()),
+        "prototype D": lambda pair: peer(pair, matchers.prototype()),
     }
 
 

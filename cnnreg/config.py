@@ -95,6 +95,12 @@ class AlignmentConfig(Section):
     features: str = _name(
         "none", "the model that describes images, by which they are aligned, by name or folder; none: by edges alone"
     )
+    adapt_features: int = _number(
+        0,
+        "one-shot adaptation of the features: steps of their training on the two images themselves, where less than "
+        "half of the matches agree; kept where more do then",
+        high=10000,
+    )
     padding: str = _choice(
         "keep",
         "automatic border masking: auto (frames, bars, filled corners and what surrounds an aperture are masked, here "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cnnreg.engine.alignment import LEVELS, climb
 from cnnreg.engine.consensus import Found
-from cnnreg.engine.matching import Features, Laid, Matcher
+from cnnreg.engine.matching import COARSE, Features, Laid, Matcher
 from cnnreg.engine.views import Spacing, View, as_given, is_near, stretched
 from cnnreg.geometry.affine import Affine
 
@@ -18,6 +18,7 @@ LITTLE, FEW = 0.25, 24  # share of the matches, and their number: less is no evi
 LEAST = 1.0  # pixels of the coarser image: what moves less than this is left to the field
 MORE = 1.1  # times the evidence for a map near to where the images are, for them to be moved
 OTHER_SIZES = (0.5, 2.0)
+FINER = 2 * COARSE  # pixels of the longer side, for the last look
 LOOKED_AT, WORTH = 3, 0.75  # maps of each way, if the coarse evidence is this part of the most of any
 KEPT = 0.97  # of the evidence that a map must keep when it is fitted by the intensities
 
@@ -38,10 +39,6 @@ class _Look:
         self.view, self.features, self.kind = view, features, kind
         self.matcher = Matcher(view.fixed, view.moving, features, kind=kind)
 
-    def anywhere(self, sizes: Sequence[float], *, mirrored: bool = False) -> list[Found]:
-        """Maps between the drawn images, best first."""
-        return self.matcher.anywhere(self.view.start, sizes=sizes, mirrored=mirrored)
-
     def laid(self, affine: Affine) -> "_Candidate":
         """By a map between the drawn images."""
         return _Candidate(self, self.matcher.laid(affine))
@@ -50,7 +47,7 @@ class _Look:
         """The map at a finer resolution, and fitted by the intensities where the descriptors do not object."""
         view = self.view
         best, explained = self.matcher.measured(affine)
-        climbed = climb(view.fixed, view.moving, [best], kind=self.kind, levels=LEVELS[2:])[0].affine
+        climbed = climb(view.fixed, view.moving, [best], kind=self.kind, levels=LEVELS[-1:])[0].affine
         return view.own(climbed if explained(climbed) > KEPT * explained(best) else best)
 
 
@@ -79,7 +76,19 @@ class _Candidate:
         return replace(self.found, affine=self.look.measured(self.laid.found.affine))
 
 
-_Way = tuple[_Look, list[float], bool]  # where to look, sizes to try, and whether as a mirror image
+@dataclass(frozen=True)
+class _Way:
+    """Where to look for maps, and for which."""
+
+    look: _Look
+    sizes: Sequence[float] = (1.0,)
+    mirrored: bool = False
+    side: int = COARSE
+
+    def found(self) -> list[Found]:
+        """Maps between the drawn images, best first."""
+        look = self.look
+        return look.matcher.anywhere(look.view.start, sizes=self.sizes, mirrored=self.mirrored, side=self.side)
 
 
 def find(
@@ -118,32 +127,36 @@ def find(
 def _searched(near: _Candidate, ways: Iterator[_Way], others: Callable[[], list[Affine]]) -> list[_Candidate]:
     """Candidates, best first, of all ways until one is plain; and ``near``."""
     ranked, most = [near], 0.0
-    for look, sizes, mirrored in ways:
-        found = look.anywhere(sizes, mirrored=mirrored)[:LOOKED_AT]
+    for way in ways:
+        found = way.found()[:LOOKED_AT]
         most = max([most, *(one.evidence for one in found)])
-        ranked = _closer(ranked + [look.laid(one.affine) for one in found if one.evidence > WORTH * most])
+        ranked = _closer(ranked, way.look, [one.affine for one in found if one.evidence > WORTH * most])
         if ranked[0].found.share > PLAIN:
             break
+    first = near.look
     if ranked[0].found.share < SURE:
-        ranked = _closer(ranked + [near.look.laid(near.look.view.drawn(affine)) for affine in others()])
+        ranked = _closer(ranked, first, [first.view.drawn(affine) for affine in others()])
+    if ranked[0].found.share < LITTLE:  # some images have only finer details
+        ranked = _closer(ranked, first, [one.affine for one in _Way(first, side=FINER).found()[:LOOKED_AT]])
     return ranked
 
 
-def _closer(candidates: list[_Candidate]) -> list[_Candidate]:
-    """Best first, and the best fitted to its matches."""
+def _closer(ranked: list[_Candidate], look: _Look, affines: list[Affine]) -> list[_Candidate]:
+    """With some more, best first, and the best fitted to its matches."""
+    candidates = ranked + [look.laid(affine) for affine in affines]
     first, *others = sorted(candidates, key=lambda one: -one.evidence)
     return [first.closer(), *others]
 
 
 def _ways(first: _Look, pair: tuple[Tensor, Tensor], spacings: tuple[Spacing, Spacing], mirror: bool) -> Iterator[_Way]:
     """The usual ones first."""
-    yield first, [1.0], False
+    yield _Way(first)
     if first.kind != "rigid":
-        yield first, _other_sizes(first.view), False
+        yield _Way(first, _other_sizes(first.view))
     if first.kind == "affine" and (view := stretched(*pair, spacings)):
-        yield _Look(view, first.features, first.kind), [1.0], False
+        yield _Way(_Look(view, first.features, first.kind))
     if mirror:
-        yield first, [1.0], True
+        yield _Way(first, mirrored=True)
 
 
 def _other_sizes(view: View) -> list[float]:

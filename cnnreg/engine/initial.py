@@ -1,5 +1,6 @@
 """Where the registration starts: the initial alignment of two images, searched for only where it is needed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,7 @@ PLAIN, SETTLED = 0.4, 3.0  # a score that stands out, and times the other eviden
 CHANCE = 0.03  # what is better by less than this may be so by chance, unless it stands out
 MUCH = 0.12  # what is better by this is so although another place is nearly as good, as of a round thing
 SOME = 3  # maps that the descriptors are asked about
+POOR = 0.5  # share of the matches that agree: adapted descriptors may do better
 NOTHING = "there is nothing in the images, or in their masks, by which to align them"
 
 
@@ -72,6 +74,7 @@ def find_initial(
     spacings: tuple[Spacing, Spacing] = ((1.0, 1.0), (1.0, 1.0)),
     mirror: bool = True,
     features: Features | None = None,
+    adapt: Callable[[], Features] | None = None,
 ) -> Initial:
     """The initial alignment of (1, 2, H, W) and (1, 2, h, w): intensities in [0, 1] and masks, 1 where they count.
 
@@ -80,7 +83,8 @@ def find_initial(
     not ``mirror``). What the files say stays unless something is clearly better. "none" keeps it always. "center" lays
     the images' middles onto each other, "moments" the middles of their brightness. "rigid", "similarity" and "affine"
     search always. ``spacings`` are of rows and columns of either image. Where ``features`` are given, they are asked
-    first, see :mod:`cnnreg.engine.finding`, and the orientations of edges only where these say too little.
+    first, see :mod:`cnnreg.engine.finding`, and the orientations of edges only where these say too little. ``adapt``
+    makes others for this very pair, which are asked where these say little, and believed where they say more.
 
     Raises:
         ImageError: if the images show nothing, and the method is "rigid", "similarity" or "affine".
@@ -93,9 +97,11 @@ def find_initial(
         return Initial(shifted, given, f"{'geometric centres' if method == 'center' else 'centres of mass'} aligned")
     looking = _Looking(fixed, moving, given, spacings, method, mirror)
     if features:
-        asked = finding.find(
-            fixed, moving, given, features, method=method, spacings=spacings, mirror=mirror, others=looking.some
-        )
+        asked = looking.by(features)
+        if adapt and (asked is None or asked.best.share < POOR):
+            again = looking.by(adapt())
+            if again and (asked is None or again.best.evidence > finding.MORE * asked.best.evidence):
+                asked = again
         if asked:
             return _by_descriptors(asked, given, fixed, method, spacings[0])
     found, in_place = looking.found
@@ -136,6 +142,19 @@ class _Looking:
     spacings: tuple[Spacing, Spacing]
     method: str
     mirror: bool
+
+    def by(self, features: Features) -> finding.Answer | None:
+        """The best map by descriptors."""
+        return finding.find(
+            self.fixed,
+            self.moving,
+            self.given,
+            features,
+            method=self.method,
+            spacings=self.spacings,
+            mirror=self.mirror,
+            others=self.some,
+        )
 
     @cached_property
     def as_given(self) -> View:

@@ -31,7 +31,7 @@ LARGER = 1.3  # times the fixed image, the moving one is drawn at most: else bot
 REACH = 5.0  # pixels of MIDDLE: what is further off is not explained
 ALIKE = 0.06  # of the longer side: maps that are closer than this are looked at once
 ROUNDS = 2  # how often a map is fitted anew
-STILL = 0.5  # pixels: a map that a fit moves by less is not fitted again
+STILL, MOVED = 0.5, 1.0  # pixels: a map that a fit moves by less is not fitted again; of FINE
 STRIP = 512  # cells that are compared with all others at once: more do not fit in a processor's own memory
 
 
@@ -79,20 +79,25 @@ class Matcher:
             described |= {k: (descriptors[n], logits[n, 0]) for n, k in enumerate(alike)}
         return [_counting(image, *described[k]) for k, image in enumerate(images)]
 
-    def anywhere(self, start: Affine, *, sizes: Sequence[float] = (1.0,), mirrored: bool = False) -> list[Found]:
-        """The best maps of every turn and shift, at ``sizes`` times the start's; best first, each unlike the others."""
-        found = [fit for size in sizes for fit in self._turned(size * start.size, mirrored)]
+    def anywhere(
+        self, start: Affine, *, sizes: Sequence[float] = (1.0,), mirrored: bool = False, side: int = COARSE
+    ) -> list[Found]:
+        """The best maps of every turn and shift, at ``sizes`` times the start's; best first, each unlike the others.
+
+        ``side`` is in pixels of the fixed image's longer side.
+        """
+        found = [fit for size in sizes for fit in self._turned(size * start.size, mirrored, side)]
         unlike, reach = list[Found](), ALIKE * max(self.fixed.shape[2:])
         for one in sorted(found, key=lambda one: -one.evidence):
             if all(distance(one.affine, other.affine, self.fixed) > reach for other in unlike):
                 unlike.append(one)
         return unlike
 
-    def _turned(self, size: float, mirrored: bool) -> list[Found]:
+    def _turned(self, size: float, mirrored: bool, most: int) -> list[Found]:
         """The best map of every turn at a size, in pixels of the moving image along one of the fixed image."""
         sides = [max(image.shape[2:]) for image in (self.fixed, self.moving)]
         larger = sides[1] / sides[0] / size  # the moving image, drawn alike, against the fixed one
-        side = max(round(COARSE * min(1.0, LARGER / larger)), COARSE // 2)
+        side = max(round(most * min(1.0, LARGER / larger)), most // 2)
         found = []
         for cells, there in self._quarters(side, mirrored):
             for other, back in self._turns(size * max(self.fixed.shape[2:]) / side):
@@ -145,13 +150,17 @@ class Matcher:
 
     def measured(self, affine: Affine) -> tuple[Affine, Callable[[Affine], float]]:
         """The map fitted to the matches about it at the finest resolution; and what speaks for others close to it."""
-        _, matches, down = self.laid(affine, side=FINE)
-        reach = REACH * FINE / MIDDLE
-        fit = fitted(matches, [Affine.identity()], reach, self.kind)[0] or Affine.identity()
+        reach, best = REACH * FINE / MIDDLE, affine
+        for _ in range(ROUNDS):
+            affine = best
+            _, matches, down = self.laid(affine, side=FINE)
+            fit = fitted(matches, [Affine.identity()], reach, self.kind)[0] or Affine.identity()
+            fit = down.inverse().after(fit).after(down)
+            best = affine.after(fit)
+            if distance(fit, Affine.identity(), self.fixed) * down.size < MOVED:
+                break  # else these matches were made too far away
         forth, back = down.after(affine.inverse()), down.inverse()
-        return affine.after(back).after(fit).after(
-            down
-        ), lambda other: judged(matches, forth.after(other).after(back), reach).evidence
+        return best, lambda other: judged(matches, forth.after(other).after(back), reach).evidence
 
     def laid(self, affine: Affine, *, side: int = MIDDLE) -> "Laid":
         """The moving image is laid onto the fixed one by a map, and matched there."""

