@@ -21,6 +21,8 @@ from torch import Tensor
 
 from cnnreg.learning.features.synthetic import synthetic_scenes
 from cnnreg.learning.features.views import Scene
+from cnnreg.pairs.dataset import read_landmarks
+from cnnreg.pipeline.describing import map_of_landmarks
 
 SIDE = 384  # pixels of the longer side, at most
 PACKAGES = {  # Debian package, licence of the pictures: how often it is drawn from
@@ -146,19 +148,9 @@ def shrunk(image: Tensor) -> tuple[Tensor, float]:
 def real_pair(folder: Path, row: dict[str, str]) -> Scene:
     """Two images of one scene, with the affine map of their landmarks; without it where none is good within 4 px."""
     (fixed, by_fixed), (moving, by_moving) = (shrunk(colours(folder / row[k])) for k in ("fixed", "moving"))
-    ends = [_points(folder / row[f"points_{k}"]) for k in ("fixed", "moving")]
-    here, there = ((points + 0.5) * by - 0.5 for points, by in zip(ends, (by_fixed, by_moving), strict=True))
-    powers = np.c_[here, np.ones(len(here))]
-    matrix = np.linalg.lstsq(powers, there, rcond=None)[0]
-    off = np.linalg.norm(powers @ matrix - there, axis=1).mean()
-    return Scene(fixed, moving, torch.from_numpy(matrix.T).float() if off < 4 else None)
-
-
-def _points(file: Path) -> np.ndarray:
-    """Rows and columns."""
-    with file.open(newline="") as text:
-        rows = list(csv.reader(text))[1:]
-    return np.array([[float(row[-1]), float(row[-2])] for row in rows])
+    ends = read_landmarks(*(folder / row[f"points_{k}"] for k in ("fixed", "moving")))
+    matrix, off = map_of_landmarks(ends, (by_fixed, by_moving))
+    return Scene(fixed, moving, matrix if off < 4 else None)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnreg.config import InputConfig
@@ -116,13 +117,24 @@ def _pair(row: dict[str, str], table: Path, line: int) -> list[Scene]:
     if not row.get("points_fixed"):
         return [Scene(fixed), Scene(moving)]
     ends = read_landmarks(*(_file(row, c, table, line) for c in ("points_fixed", "points_moving")))
-    here, there = ((points + 0.5) * by - 0.5 for points, by in zip(ends, (by_fixed, by_moving), strict=True))
+    matrix, off = map_of_landmarks(ends, (by_fixed, by_moving))
+    if len(ends[0]) < 4 or off > AFFINE:
+        return [Scene(fixed), Scene(moving)]
+    return [Scene(fixed, moving, matrix)]
+
+
+def map_of_landmarks(
+    ends: tuple[NDArray[np.float64], NDArray[np.float64]], factors: tuple[float, float]
+) -> tuple[Tensor, float]:
+    """The affine map (2, 3) that explains landmarks (N, 2) of two images best, and the mean distance that it leaves.
+
+    In pixels of the images shrunk by ``factors``.
+    """
+    here, there = ((points + 0.5) * by - 0.5 for points, by in zip(ends, factors, strict=True))
     powers = np.c_[here, np.ones(len(here))]
     matrix = np.linalg.lstsq(powers, there, rcond=None)[0]
-    off = np.linalg.norm(powers @ matrix - there, axis=1).mean()
-    if len(here) < 4 or off > AFFINE:
-        return [Scene(fixed), Scene(moving)]
-    return [Scene(fixed, moving, torch.from_numpy(matrix.T).float())]
+    off = float(np.linalg.norm(powers @ matrix - there, axis=1).mean())
+    return torch.from_numpy(matrix.T).float(), off
 
 
 def _colours(file: Path) -> tuple[Tensor, float]:

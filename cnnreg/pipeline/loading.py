@@ -1,5 +1,6 @@
 """From files, and what their user says about them, to a pair of images that is ready to be registered."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
