@@ -5,7 +5,7 @@
 Without images a pair of 256 x 256 pixels is made. One thread, compiled modules, and every file read once before: the
 first round does not count. The table tells medians of CPU time (user and system) and of wall time, and medians of the
 CPU time beyond ``import torch`` in the same round, in seconds and as a share of that import, since seconds depend on
-what else the machine does. The last rows say where a registration's own CPU time goes, stage by stage.
+what else the machine does. The last rows say where the CPU time of a registration without picture goes, stage by stage.
 """
 
 import argparse
@@ -26,21 +26,34 @@ from contextlib import contextmanager
 marks = [("python", time.process_time())]
 import torch; marks.append(("import torch", time.process_time()))
 import SimpleITK; marks.append(("import SimpleITK", time.process_time()))
-from cnnreg.cli import main, register; import cnnreg.interface.registration
+from cnnreg.cli import main, register
+import cnnreg.interface.registrar as registrar
 marks.append(("import cnnreg", time.process_time()))
-from cnnreg.pipeline import setup
+from cnnreg.interface import registration as results
+from cnnreg.pipeline import registration, setup
 taken = {}
+@contextmanager
+def timed(stage):
+    start, inner = time.process_time(), sum(taken.values())
+    yield
+    taken[stage] = taken.get(stage, 0) + time.process_time() - start - (sum(taken.values()) - inner)
 class Watch(setup.Stopwatch):
     @contextmanager
     def __call__(self, stage):
-        start = time.process_time()
-        with super().__call__(stage):
+        with timed(stage), super().__call__(stage):
             yield
-        taken[stage] = taken.get(stage, 0) + time.process_time() - start
-import cnnreg.pipeline.registration as registration; registration.Stopwatch = Watch
+def clocked(module, name, stage):
+    function = getattr(module, name)
+    def call(*a, **k):
+        with timed(stage):
+            return function(*a, **k)
+    setattr(module, name, call)
+registration.Stopwatch = Watch
+clocked(registrar, "load", "model")
+clocked(results, "write_registration", "write")
 begin = time.process_time(); code = main.run(sys.argv[1:]); total = time.process_time() - begin
 stages = {name: now - before for (_, before), (name, now) in zip(marks, marks[1:])}
-stages |= taken | {"command line, writing": total - sum(taken.values())}
+stages |= taken | {"command line, and the rest": total - sum(taken.values())}
 import json; print(json.dumps(stages)); sys.exit(code)
 """
 
@@ -83,7 +96,8 @@ def main() -> None:
             "cnnreg register --no-picture --init none": [*MAIN, *register, "--no-picture", "--init", "none"],
         }
         rounds = [{name: run(command) for name, command in commands.items()} for _ in range(options.rounds + 1)][1:]
-        stages = [json.loads(run([sys.executable, "-c", STAGES, *register])[2]) for _ in range(options.rounds)]
+        plain = [sys.executable, "-c", STAGES, *register, "--no-picture"]
+        stages = [json.loads(run(plain)[2]) for _ in range(options.rounds)]
     rows = []
     print("| command | CPU s | wall s | CPU s beyond import torch | of import torch |\n|---|---|---|---|---|")
     for name in commands:
@@ -93,7 +107,7 @@ def main() -> None:
         rows.append({"command": name, "cpu": cpu, "wall": wall, "beyond": beyond, "share": share})
         print(f"| {name} | {cpu:.3f} | {wall:.3f} | {beyond:+.3f} | {100 * share:+.0f} % |")
     shares = {name: statistics.median(stage[name] for stage in stages) for name in stages[0]}
-    print("\n| stage of a registration | CPU s |\n|---|---|")
+    print("\n| stage of a registration without picture | CPU s |\n|---|---|")
     for name, seconds in shares.items():
         print(f"| {name} | {seconds:.3f} |")
     if options.out:

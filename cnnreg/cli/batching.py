@@ -55,7 +55,7 @@ def conduct(asked: Run, tasks: list["Task"]) -> None:
     folder = _begin(asked, tasks, own)
     if found:
         folder.check_count(found)
-    say = unwatched if asked.quiet else console.say
+    say = unwatched if asked.quiet else console.tell
     if part != WHOLE:
         say(part.told(len(tasks)))
     executor, threads = _executor(asked, own, say)
@@ -120,7 +120,7 @@ def submit(asked: Run, tasks: list["Task"], text: str, *, only_print: bool) -> N
     plan = Plan(folder, tuple(tasks), asked.command, asked.threads, rows=len(tasks))
     array, collector = submit_plans(plans_of(plan, parts), resources)
     if not asked.quiet:
-        _foretell(asked, tasks, console.say)
+        _foretell(asked, tasks, console.tell)
         console.say(f"submitted job array {array} of {_count(parts, 'task')}, and job {collector} that collects them")
         console.say(f"when they have ended: cnnreg batch --collect {shlex.quote(str(asked.out))}")
 

@@ -7,7 +7,7 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 
 def plain(text: str) -> str:
@@ -16,10 +16,10 @@ def plain(text: str) -> str:
 
 
 def error(sentence: str) -> None:
-    """One line on standard error, whatever the width of the terminal."""
-    line = " ".join(plain(sentence).split())
+    """One line on standard error; on a terminal as many as it takes."""
+    line = _wrapped(f"error: {' '.join(plain(sentence).split())}", sys.stderr)
     red, black = ("\033[31m", "\033[0m") if _coloured() else ("", "")
-    print(f"{red}error:{black} {line}", file=sys.stderr)
+    print(line.replace("error:", f"{red}error:{black}", 1), file=sys.stderr)
 
 
 def _coloured() -> bool:
@@ -28,8 +28,8 @@ def _coloured() -> bool:
 
 
 def note(sentence: str) -> None:
-    """One line on standard error that is no error."""
-    print(f"note: {plain(sentence)}", file=sys.stderr)
+    """One line on standard error that is no error; on a terminal as many as it takes."""
+    print(_wrapped(f"note: {plain(sentence)}", sys.stderr), file=sys.stderr)
 
 
 def say(text: str) -> None:
@@ -39,12 +39,16 @@ def say(text: str) -> None:
 
 def tell(sentence: str) -> None:
     """A sentence of the result, wrapped to the width of a terminal, if it is one."""
-    text = plain(sentence)
-    if sys.stdout.isatty():
-        width = max(shutil.get_terminal_size().columns, 40)
-        lines = (textwrap.fill(line, width, subsequent_indent="  ") for line in text.splitlines())
-        text = "\n".join(lines)
-    print(text)
+    print(_wrapped(plain(sentence), sys.stdout))
+
+
+def _wrapped(text: str, stream: TextIO) -> str:
+    """To the width of a terminal, if ``stream`` is one; commands and paths stay whole."""
+    if not stream.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns, 40)
+    wrap = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrap.fill(line) for line in text.splitlines())
 
 
 def print_table(title: str, columns: list[str], rows: Iterable[tuple[str, list[str]]], *, left: bool = False) -> None:

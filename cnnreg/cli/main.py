@@ -135,7 +135,7 @@ def run(arguments: list[str] | None = None) -> int:
 def _habit(message: str, arguments: list[str]) -> str:
     """What to type instead of what other tools have taught."""
     if message == "No such option: -f":
-        return ": give FIXED and MOVING without options, in this order"
+        return ". Give FIXED and MOVING without options, in this order"
     if "unexpected extra argument" in message and {"true", "false", "True", "False"} & set(arguments):
         return ". A switch, such as --inverse, takes no value"
     if not message.startswith("No such command") or not arguments:

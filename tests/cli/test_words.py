@@ -52,7 +52,7 @@ def test_further_names_of_options(cli: Callable[..., Ended], pair_files: tuple[P
 def test_images_given_as_options(cli: Callable[..., Ended]):
     """``-f`` from habit is answered with how it is done here."""
     ended = cli("register", "-f", "a.png", "-m", "b.png")
-    assert (ended.code, "give FIXED and MOVING without options" in ended.err) == (2, True)
+    assert (ended.code, "Give FIXED and MOVING without options" in ended.err) == (2, True)
 
 
 def test_other_unknown_options_get_no_such_hint(cli: Callable[..., Ended]):

@@ -64,7 +64,7 @@ class FeatureProgress:
     @property
     def note(self) -> str:
         """The numbers in words."""
-        return f"loss {self.loss:.3f}, {self.found:.0%} of the cells found"
+        return f"loss {self.loss:.3f}, {self.found:.0%} found"
 
 
 @dataclass
