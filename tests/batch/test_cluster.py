@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnreg.batch.parts import Part
 from tests.batch.conftest import QUICK, read_summary, results, spoil
 from tests.batch.slurmnode import missing, said, slurm, wait_for
 
@@ -100,6 +101,37 @@ def test_a_cancelled_task_is_finished_by_resume(node, table, tmp_path: Path):
     ended = batch(node, pairs, "-o", out, *SLOW, "--resume", "--jobs", 1)
     assert ended.returncode == 0, ended.stderr
     assert f"{16 - len(before)} done, {len(before)} were done before" in ended.stdout
+    assert {name: (out / name / "status.json").stat().st_mtime_ns for name in before} == before
+
+
+def test_1500_rows_are_an_array_that_the_cluster_takes(node, table, tmp_path: Path):
+    """As many tasks as MaxArraySize allows, and every row in one of them; the node is kept from running them."""
+    host = said(["sinfo", "-h", "-o", "%n"], node).strip()
+    subprocess.run(["scontrol", "update", f"nodename={host}", "state=drain", "reason=test"], env=node, check=True)
+    try:
+        array, collector = submitted(node, table(1500), "-o", tmp_path / "out", *QUICK, "--slurm", "parts=1500")
+        told = said(["squeue", "-h", "-r", "-j", array, "-o", "%i"], node).split()
+        assert len(told) == len(set(told)) == 1000
+        rows = [row for number in range(1, 1001) for row in Part(number, 1000).rows(1500)]
+        assert rows == list(range(1500))
+        assert f"afterany:{array}" in said(["scontrol", "show", "job", collector], node)
+    finally:
+        subprocess.run(["scancel", "--user=root"], env=node, check=True)
+        subprocess.run(["scontrol", "update", f"nodename={host}", "state=resume"], env=node, check=True)
+
+
+@pytest.mark.slow
+def test_a_part_that_is_told_to_stop_queues_itself_again_and_goes_on(node, table, tmp_path: Path):
+    """By the signal that Slurm sends before the time is up, or when another job takes the place."""
+    pairs, out = table(16), tmp_path / "out"
+    array, collector = submitted(node, pairs, "-o", out, *SLOW, "--slurm", "parts=1,time=30")
+    wait_for(lambda: done(out), "a pair")
+    subprocess.run(["scancel", "--signal=USR2", array], env=node, check=True)
+    wait_for(lambda: "PENDING" in state(node, array), "the requeue")
+    before = {name: (out / name / "status.json").stat().st_mtime_ns for name in done(out)}
+    assert 0 < len(before) < 16
+    wait_for(lambda: over(node, collector), "the collector", seconds=400)
+    assert state(node, collector) == "COMPLETED", logs(out)
     assert {name: (out / name / "status.json").stat().st_mtime_ns for name in before} == before
 
 
