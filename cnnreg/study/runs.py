@@ -85,8 +85,11 @@ class Runner:
         steps = config.adaptation.steps if case.steps is None else case.steps
         config = replace(config, adaptation=replace(config.adaptation, steps=steps))
         if case.feature_steps is not None:
-            adapted = {"target": "features", "feature_steps": case.feature_steps}
-            config = config.override({"adaptation": adapted}, source=f"row {case.key}")
+            changes = {
+                "adaptation": {"target": "features", "feature_steps": case.feature_steps},
+                "refinement": {"transform": "dense"},  # as the other rows: the images are of one kind
+            }
+            config = config.override(changes, source=f"row {case.key}")
         name = str(plan.models[case.start]) if case.start else "none"
         model, config = load(Setup(config, name, seed=plan.seed))  # anew for each pair: nothing leaks from the last
         watch = Stopwatch()
