@@ -20,6 +20,13 @@ from cnnreg.learning.modelcards import save_model
 from cnnreg.learning.representation.network import RepresentationNetwork
 from cnnreg.learning.representation.training import VIEWS, peak_loss
 
+MEASURED = {  # on half of the development pairs, drawn by a hash; mean landmark error in pixels, before and after
+    "mr_contrast": {"pairs": 5, "before": 0.50, "learned": 0.52, "mi": 0.50, "mind": 1.12},
+    "mr_contrast_warped": {"pairs": 8, "before": 9.17, "learned": 1.50, "mi": 0.52, "mind": 2.44},
+    "retina, from the landmarks' affine map": {"pairs": 7, "before": 3.54, "learned": 7.07, "mi": 37.7, "mind": 10.5},
+    "limits": "Where contrasts are alike local correlation is more accurate, on clean MR contrasts mutual information; "
+    "where images share little, as those of a retina, the field can be worse than none",
+}
 TRAINING = FeatureTraining(steps=3000, batch_size=5, learning_rate=3e-3, warm_up=100, weight_decay=1e-5, average=0.997)
 
 
@@ -86,6 +93,7 @@ def export(trained: Path, folder: Path) -> None:
             "step": checkpoint["step"],
             **checkpoint["origin"],
         },
+        metrics=MEASURED,
         license="Weights: Apache-2.0. Trained on pictures under CC-BY-SA, CC-BY, CC0, GPL, LGPL and NASA's terms",
     )
 
