@@ -179,6 +179,9 @@ def main() -> None:
         sample = pairs[:: max(len(pairs) // asked.singles, 1)][: asked.singles]
         loop = one_by_one(sample, folder / "loop", 1, by_cnnreg)
         batch = cost_of(asked.pairs, lambda: run_batch(folder / "pairs.csv", folder / "out", asked.jobs, memory))
+        marks = sorted(memory)
+        told = {n: memory[n] for n in marks[:: max(len(marks) // 12, 1)]}
+        print("MB of the largest process after so many pairs:", told)
         print(
             "| | pairs | pairs/s | CPU s a pair | times the batch's time | times its CPU |\n|---|---|---|---|---|---|"
         )
@@ -187,10 +190,8 @@ def main() -> None:
         others = {"elastix and transformix": by_elastix} if shutil.which("elastix") else {}
         others |= {"greedy": by_greedy(asked.greedy)} if asked.greedy else {}
         for title, command in others.items():
-            cost = one_by_one(sample, folder / title, asked.jobs, command)
+            cost = one_by_one(sample, folder / title.split()[0], asked.jobs, command)
             print(cost.row(f"{title}, {asked.jobs} at a time", batch), flush=True)
-    marks = sorted(memory)
-    print("MB of the largest process after so many pairs:", {n: memory[n] for n in marks[:: max(len(marks) // 12, 1)]})
 
 
 if __name__ == "__main__":
