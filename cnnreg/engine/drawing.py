@@ -56,9 +56,14 @@ def scaled(image: Tensor, factor: float, *, least: int = 8) -> tuple[Tensor, Aff
 def shrinking(image: Tensor, side: int) -> float:
     """The factor, at most 1, that makes the longer side ``side`` pixels; of strips, which have few rows, more."""
     short, long = sorted(image.shape[2:])
-    if long <= THIN * short:
+    if not is_strip(image):
         return min(side / long, 1.0)
     return min(side / THIN / short, 2 * side / math.sqrt(short * long), 1.0)
+
+
+def is_strip(image: Tensor) -> bool:
+    """Whether it is much longer than wide."""
+    return max(image.shape[2:]) > THIN * min(image.shape[2:])
 
 
 def whole(mask: Tensor) -> Tensor:

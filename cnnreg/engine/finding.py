@@ -14,6 +14,7 @@ from cnnreg.engine.views import Spacing, View, as_given, is_near, stretched
 from cnnreg.geometry.affine import Affine
 
 PLAIN, SURE = 0.35, 0.38  # share of the matches that agree on a map: no other size is looked for; it is beyond doubt
+ONE_WAY = 0.6  # and no mirror image is: of round and of symmetric things, half a turn may come to .4
 LITTLE, FEW = 0.25, 24  # share of the matches, and their number: less is no evidence
 LEAST = 1.0  # pixels of the coarser image: what moves less than this is left to the field
 MORE = 1.1  # times the evidence for a map near to where the images are, for them to be moved
@@ -84,6 +85,7 @@ class _Way:
     sizes: Sequence[float] = (1.0,)
     mirrored: bool = False
     side: int = COARSE
+    enough: float = PLAIN  # share of the matches that agree on a map found before, from which on there is no need
 
     def found(self) -> list[Found]:
         """Maps between the drawn images, best first."""
@@ -125,14 +127,14 @@ def find(
 
 
 def _searched(near: _Candidate, ways: Iterator[_Way], others: Callable[[], list[Affine]]) -> list[_Candidate]:
-    """Candidates, best first, of all ways until one is plain; and ``near``."""
+    """Candidates, best first, of all ways that are worth it; and ``near``."""
     ranked, most = [near], 0.0
     for way in ways:
+        if ranked[0].found.share > way.enough:
+            continue
         found = way.found()[:LOOKED_AT]
         most = max([most, *(one.evidence for one in found)])
         ranked = _closer(ranked, way.look, [one.affine for one in found if one.evidence > WORTH * most])
-        if ranked[0].found.share > PLAIN:
-            break
     first = near.look
     if ranked[0].found.share < SURE:
         ranked = _closer(ranked, first, [first.view.drawn(affine) for affine in others()])
@@ -150,13 +152,13 @@ def _closer(ranked: list[_Candidate], look: _Look, affines: list[Affine]) -> lis
 
 def _ways(first: _Look, pair: tuple[Tensor, Tensor], spacings: tuple[Spacing, Spacing], mirror: bool) -> Iterator[_Way]:
     """The usual ones first."""
-    yield _Way(first)
+    yield _Way(first, enough=1.0)
     if first.kind != "rigid":
         yield _Way(first, _other_sizes(first.view))
     if first.kind == "affine" and (view := stretched(*pair, spacings)):
         yield _Way(_Look(view, first.features, first.kind))
     if mirror:
-        yield _Way(first, mirrored=True)
+        yield _Way(first, mirrored=True, enough=ONE_WAY)
 
 
 def _other_sizes(view: View) -> list[float]:

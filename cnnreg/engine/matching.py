@@ -16,14 +16,15 @@ from torch import Tensor
 
 from cnnreg.engine.alignment import distance
 from cnnreg.engine.consensus import Found, Matches, explain, fitted, judged
-from cnnreg.engine.drawing import boxed, sample, scaled, shrunk_by, whole
+from cnnreg.engine.drawing import boxed, is_strip, sample, scaled, shrinking, shrunk_by, whole
 from cnnreg.engine.remembering import remembered
 from cnnreg.geometry.affine import Affine
 from cnnreg.geometry.fields import pixel_grid
 
 Features = Callable[[Tensor], tuple[Tensor, Tensor]]  # images (B, 1, H, W) to descriptors (B, D, h, w), and logits
 CELL = 4  # pixels along a cell's side; the middle of the first is at 1.5
-COARSE, MIDDLE, FINE = 128, 192, 288  # pixels of the longer side: to search, to judge, to measure
+COARSE, MIDDLE, FINE = 128, 192, 288  # pixels of the longer side, of strips more: to search, to judge, to measure
+MOST = 10_000  # cells of an image in which a strip is looked for
 QUARTERS, TURNS = 4, 3  # of the fixed image, and of the moving image within a quarter
 RIM = 4  # pixels at the rim of what counts that are not described
 AROUND, FLAT = 17, 0.012  # pixels; deviation of intensities in [0, 1] that is nothing to describe
@@ -32,7 +33,7 @@ REACH = 5.0  # pixels of MIDDLE: what is further off is not explained
 ALIKE = 0.06  # of the longer side: maps that are closer than this are looked at once
 ROUNDS = 2  # how often a map is fitted anew
 STILL, MOVED = 0.5, 1.0  # pixels: a map that a fit moves by less is not fitted again; of FINE
-STRIP = 512  # cells that are compared with all others at once: more do not fit in a processor's own memory
+PART = 512  # cells that are compared with all others at once: more do not fit in a processor's own memory
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,19 @@ class Matcher:
 
     def __init__(self, fixed: Tensor, moving: Tensor, features: Features, *, kind: str = "affine") -> None:
         self.fixed, self.moving, self.features, self.kind = fixed, moving, features, kind
+        self.strips = is_strip(fixed) + is_strip(moving)
         self.levels: dict[int, tuple[Tensor, Affine, Cells]] = {}
-        self.quarters: dict[tuple[int, bool], list[tuple[Cells, Affine]]] = {}
+        self.quarters: dict[tuple[float, bool], list[tuple[Cells, Affine]]] = {}
         self.turns: dict[float, list[tuple[Cells, Affine]]] = {}
+
+    def factor(self, side: int) -> float:
+        """Pixels at a resolution along one of the fixed image, which may be a strip."""
+        return max(side / max(self.fixed.shape[2:]), shrinking(self.fixed, side))
 
     def level(self, side: int) -> tuple[Tensor, Affine, Cells]:
         """The fixed image at a resolution, the map from its own pixels to these, and its cells."""
         if side not in self.levels:
-            low, down = scaled(self.fixed, side / max(self.fixed.shape[2:]))
+            low, down = scaled(self.fixed, self.factor(side))
             self.levels[side] = low, down, self.cells([low])[0]
         return self.levels[side]
 
@@ -98,19 +104,23 @@ class Matcher:
         sides = [max(image.shape[2:]) for image in (self.fixed, self.moving)]
         larger = sides[1] / sides[0] / size  # the moving image, drawn alike, against the fixed one
         side = max(round(most * min(1.0, LARGER / larger)), most // 2)
-        found = []
-        for cells, there in self._quarters(side, mirrored):
-            for other, back in self._turns(size * max(self.fixed.shape[2:]) / side):
+        factor, found = self.factor(side), []
+        if self.strips == 1:  # drawn as it needs to be, but what it is looked for in no larger than that
+            area = max(math.prod(self.fixed.shape[2:]), math.prod(self.moving.shape[2:]) / size**2)
+            factor = min(max(factor, size * shrinking(self.moving, side)), CELL * math.sqrt(MOST / area))
+        for cells, there in self._quarters(factor, mirrored):
+            for other, back in self._turns(size / factor):
                 fit = explain(match(cells, other), self.kind, reach=REACH * side / MIDDLE + 1, turn=math.pi / 12 + 0.3)
                 if fit:
                     affine = back.after(fit.affine).after(there)
                     found.append(Found(affine, fit.evidence, fit.share, fit.matches))
         return found
 
-    def _quarters(self, side: int, mirrored: bool) -> list[tuple[Cells, Affine]]:
+    def _quarters(self, factor: float, mirrored: bool) -> list[tuple[Cells, Affine]]:
         """The fixed image turned by quarters, perhaps mirrored, at a resolution; and the maps from its own pixels."""
-        if (side, mirrored) not in self.quarters:
-            low, there = scaled(self.fixed, side / max(self.fixed.shape[2:]))
+        key = round(factor, 6), mirrored
+        if key not in self.quarters:
+            low, there = scaled(self.fixed, factor)
             if mirrored:
                 there = Affine(np.diag([1.0, -1.0]), np.array([0.0, low.shape[3] - 1.0])).after(there)
                 low = low.flip(3)
@@ -119,15 +129,16 @@ class Matcher:
                 quarter = Affine(np.array([[0.0, -1.0], [1.0, 0.0]]), np.array([images[-1].shape[3] - 1.0, 0.0]))
                 maps.append(quarter.after(maps[-1]))
                 images.append(images[-1].rot90(1, (2, 3)))
-            self.quarters[side, mirrored] = list(zip(self.cells(images), maps, strict=True))
-        return self.quarters[side, mirrored]
+            self.quarters[key] = list(zip(self.cells(images), maps, strict=True))
+        return self.quarters[key]
 
     def _turns(self, pixel: float) -> list[tuple[Cells, Affine]]:
         """The moving image turned within a quarter, ``pixel`` of its pixels along one; and the ways back."""
         key = round(pixel, 6)
         if key not in self.turns:
             small, own = scaled(self.moving, min(1.0, 1 / pixel), least=16)
-            angles = [math.pi / 2 * turn / TURNS for turn in range(TURNS)]
+            number = 1 if self.strips == 2 else TURNS  # two strips meet along each other only
+            angles = [math.pi / 2 * turn / TURNS for turn in range(number)]
             images, backs = zip(*(turned(small, angle, pixel * own.size) for angle in angles), strict=True)
             ways = [own.inverse().after(back) for back in backs]
             self.turns[key] = list(zip(self.cells(list(images)), ways, strict=True))
@@ -218,7 +229,7 @@ def match(fixed: Cells, moving: Cells) -> Matches:
         return Matches(fixed.places[:0], moving.places[:0], fixed.weights[:0])
     others, parts = moving.descriptors.T, []
     most = fixed.weights.new_full((len(moving.places),), -2.0)
-    for part in fixed.descriptors.split(STRIP):
+    for part in fixed.descriptors.split(PART):
         alike = part @ others
         nearest = torch.from_numpy(alike.numpy().argmax(1))  # many times as fast as PyTorch's
         parts.append((nearest, alike.gather(1, nearest[:, None])[:, 0]))

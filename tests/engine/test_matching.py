@@ -105,6 +105,33 @@ def test_other_sizes_are_tried(features, factor):
     assert found.affine.size == pytest.approx(factor, rel=0.02)
 
 
+@pytest.mark.parametrize("upright", [False, True])
+def test_strips_are_looked_at_as_finely_as_their_width_needs(features, upright):
+    """Line scans that are 35 pixels apart: of their length that is next to nothing."""
+    large = texture((100, 2900), 8)
+    fixed, moving = large[10:66, 20:2720], large[18:74, 55:2755]
+    shift = [-8.0, -35.0]
+    if upright:
+        fixed, moving, shift = fixed.T.copy(), moving.T.copy(), shift[::-1]
+    result = find_initial(tensor(fixed), tensor(moving), HERE, method="auto", features=features)
+    assert error(result.affine, Affine(np.eye(2), np.array(shift)), fixed.shape) < 0.5
+
+
+def test_a_strip_is_found_in_a_picture(features):
+    picture = texture((330, 410), 5)
+    strip = picture[170:234, 40:340]
+    result = find_initial(tensor(strip), tensor(picture), HERE, method="auto", features=features)
+    assert error(result.affine, Affine(np.eye(2), np.array([170.0, 40.0])), strip.shape) < 0.5
+
+
+def test_half_a_turn_of_what_is_nearly_symmetric_does_not_hide_its_mirror_image(features):
+    one = texture((230, 280), 6)
+    image = 0.65 * (one + one[::-1]) / 2 + 0.35 * texture((230, 280), 9)
+    result = find_initial(tensor(image), tensor(image[:, ::-1].copy()), HERE, method="auto", features=features)
+    truth = Affine(np.diag([1.0, -1.0]), np.array([0.0, 279.0]))
+    assert error(result.affine, truth, image.shape) < 0.5
+
+
 def test_a_rigid_search_keeps_sizes(features):
     fixed, moving, truth = moved(40, (10, 5))
     found = find_initial(tensor(fixed), tensor(moving), HERE, method="rigid", features=features)
