@@ -108,11 +108,12 @@ class Gain:
 
         Small windows find something nearly anywhere, but not the same in other blocks, nor with as much correlation.
         """
-        if self.errors < CERTAIN or self.local < 0:
+        if self.errors < CERTAIN:
             return False
-        if self.similarity != "lncc":
-            return self.mean > TELLING and self.local > LOCAL
-        return self.difference < EQUAL or (self.local > LOCAL and (self.same > AGREED or self.mean > PLAIN))
+        if self.similarity != "lncc":  # of intensities that change places correlation may fall
+            return self.mean > TELLING and (self.local > LOCAL or self.same > AGREED)
+        sure = self.same > AGREED or self.mean > PLAIN
+        return self.local >= 0 and (self.difference < EQUAL or (self.local > LOCAL and sure))
 
     def __str__(self) -> str:
         local = "" if self.local == math.inf else f", {self.local:.1f} in correlation"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,14 +14,18 @@ from cnnreg.engine.matching import COARSE, Features, Laid, Matcher
 from cnnreg.engine.views import Spacing, View, as_given, is_near, stretched
 from cnnreg.geometry.affine import Affine
 
-PLAIN, SURE = 0.35, 0.38  # share of the matches that agree on a map: no other size is looked for; it is beyond doubt
-ONE_WAY = 0.6  # and no mirror image is: of round and of symmetric things, half a turn may come to .4
+PLAIN, SURE = (
+    0.35,
+    0.38,
+)  # share of the matches that agree where the images are, for that to be enough; and beyond doubt
+ONE_WAY = 0.6  # from which on no other way is looked in: of round and of symmetric things, wrong maps may come to .5
+RARE = 1.25  # times the evidence that a mirror image needs
 LITTLE, FEW = 0.25, 24  # share of the matches, and their number: less is no evidence
 LEAST = 1.0  # pixels of the coarser image: what moves less than this is left to the field
 MORE = 1.1  # times the evidence for a map near to where the images are, for them to be moved
 OTHER_SIZES = (0.5, 2.0)
 FINER = 2 * COARSE  # pixels of the longer side, for the last look
-LOOKED_AT, WORTH = 3, 0.75  # maps of each way, if the coarse evidence is this part of the most of any
+LOOKED_AT, WORTH = 5, 0.6  # maps of each way, if the coarse evidence is this part of the most of any
 KEPT = 0.97  # of the evidence that a map must keep when it is fitted by the intensities
 
 
@@ -44,6 +49,10 @@ class _Look:
         """By a map between the drawn images."""
         return _Candidate(self, self.matcher.laid(affine))
 
+    def mirrors(self, affine: Affine) -> bool:
+        """Whether a map between the drawn images mirrors what the files do not."""
+        return bool(np.linalg.det(affine.matrix) * np.linalg.det(self.view.start.matrix) < 0)
+
     def measured(self, affine: Affine) -> Affine:
         """The map at a finer resolution, and fitted by the intensities where the descriptors do not object."""
         view = self.view
@@ -62,7 +71,9 @@ class _Candidate:
 
     @property
     def evidence(self) -> float:
-        return self.laid.found.evidence
+        """As one map weighs against another."""
+        found = self.laid.found
+        return found.evidence / (RARE if self.look.mirrors(found.affine) else 1.0)
 
     @property
     def found(self) -> Found:
@@ -85,7 +96,7 @@ class _Way:
     sizes: Sequence[float] = (1.0,)
     mirrored: bool = False
     side: int = COARSE
-    enough: float = PLAIN  # share of the matches that agree on a map found before, from which on there is no need
+    enough: float = ONE_WAY  # share of the matches that agree on a map found before, from which on there is no need
 
     def found(self) -> list[Found]:
         """Maps between the drawn images, best first."""

@@ -55,6 +55,12 @@ class Initial:
         return self.affine.mirrors != self.given.mirrors
 
     @property
+    def rival(self) -> float:
+        """What speaks for the best other place, as a share of what speaks for this one."""
+        found = self.found
+        return found.elsewhere / max(found.best.evidence, 1e-9) if found and self.affine_needed else 0.0
+
+    @property
     def map(self) -> Affine | Displacement | None:
         """What it does to the fixed image's pixels before they go where the files say, if anything."""
         return self.field or (self.given.inverse().after(self.affine) if self.needed else None)

@@ -21,6 +21,7 @@ AROUND = 0.05  # of the longer side: deviation of the Gaussian by which matches 
 TAKEN = 2.0  # matches of the whole image that count everywhere
 SURE = 4.0  # matches: where there are so many, the evidence is 1/2
 CHANCE, LITTLE = 0.1, 60  # share of the matches that chance may put in place; and matches that are little to go by
+RIVALLED, CLEAR = 0.4, 0.6  # another place has so much of the evidence, and so few matches agree: either may be right
 PATCHY, UNSTEADY, MOVES = 0.45, 1.5, 0.7  # share of the image; per cent of the diagonal: what is worth a sentence
 
 
@@ -36,17 +37,28 @@ class Verdict:
     # evidence there is, 0 to 1
 
 
-def assess(comparison: Comparison, field: NDArray[np.float32]) -> Verdict:
-    """What is to be thought of the images as a field (2, H, W) lays them onto each other."""
+def assess(comparison: Comparison, field: NDArray[np.float32], *, rival: float = 0.0) -> Verdict:
+    """What is to be thought of the images as a field (2, H, W) lays them onto each other.
+
+    ``rival`` is what speaks for the best other place, as a share of what speaks for this one.
+    """
     agreement, evidence = comparison.judged(field)
-    return verdict_on(evidence, confidence_map(agreement, agreement.support(agreement.left(field))))
+    return verdict_on(evidence, confidence_map(agreement, agreement.support(agreement.left(field))), rival=rival)
 
 
-def verdict_on(evidence: Evidence, confidence: NDArray[np.float32]) -> Verdict:
+def verdict_on(evidence: Evidence, confidence: NDArray[np.float32], *, rival: float = 0.0) -> Verdict:
     """The class by the probability, and the sentences."""
-    probability = chance_of(evidence)
+    probability, torn = chance_of(evidence), rival > RIVALLED and evidence.share < CLEAR
+    if torn:  # of places that are as good as each other only one can be right
+        probability = min(probability, 1 / (1 + rival))
     name = "good" if probability >= GOOD else "failed" if probability < FAILED else "check"
-    return Verdict(name, probability, _reasons(name, evidence), evidence, confidence)
+    reasons = _reasons(name, evidence)
+    if torn:
+        reasons = (
+            *reasons,
+            f"another place has {min(rival, 1):.0%} of the evidence for this one, as of things that repeat",
+        )
+    return Verdict(name, probability, reasons, evidence, confidence)
 
 
 def terms(evidence: Evidence) -> tuple[float, ...]:

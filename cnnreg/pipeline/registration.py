@@ -125,7 +125,8 @@ def register(
             local = local | {"adaptation": one_shot.field}
         elif one_shot and one_shot.transform == "none":
             notes += (NOTHING,)
-        verdict = assess(comparison, list(local.values())[-1][0].numpy()) if comparison else None
+        last = list(local.values())[-1][0].numpy()
+        verdict = assess(comparison, last, rival=initial.rival) if comparison else None
     fields = _total(local, pair, initial)
     with watch("measure"):
         measures = measure_stages(pair, landmarks, fields)

@@ -1,6 +1,7 @@
 """Evidence, the verdict and the map of confidence that come from it, on images whose truth is known."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -175,6 +176,17 @@ def told(share: float, count: int, residual: float, coverage: float) -> Verdict:
     """A verdict on made-up evidence, of an image whose diagonal is 400 pixels."""
     evidence = Evidence(share, count, residual, 1.0, coverage, 400.0)
     return verdict_on(evidence, np.zeros((2, 4, 4), np.float32))
+
+
+def test_where_another_place_is_as_good_a_result_is_not_called_good():
+    evidence, nothing = Evidence(0.58, 500, 0.5, 1.0, 0.9, 400.0), np.zeros((2, 4, 4), np.float32)
+    alone, torn = (verdict_on(evidence, nothing, rival=rival) for rival in (0.3, 0.95))
+    plain = verdict_on(replace(evidence, share=0.9), nothing, rival=0.95)
+    assert plain.name == "good"
+    assert (alone.name, torn.name) == ("good", "check")
+    assert torn.probability == pytest.approx(1 / 1.95)
+    assert "another place has 95% of the evidence" in torn.reasons[-1]
+    assert len(torn.reasons) == len(alone.reasons) + 1
 
 
 def test_more_evidence_is_never_worse_and_each_verdict_says_why_and_what_next():
