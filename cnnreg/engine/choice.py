@@ -79,7 +79,7 @@ def choose(
         if tentative and alike >= SAME and told[0].similarity == "lncc":
             return Choice("lncc", "dense", evidence, borne_out=False)
         return Choice("none", "none", evidence)
-    best = max(borne_out, key=lambda gain: gain.mean * (1 if gain.transform == "dense" else 1 / SMOOTHER))
+    best = max(borne_out, key=lambda gain: gain.worth)
     return Choice(best.similarity, best.transform, evidence)
 
 
@@ -101,6 +101,11 @@ class Gain:
     same: float  # correlation of the fields that the two halves of the blocks drive
     local: float  # in correlation, in standard errors; infinite where contrasts differ
     difference: float = math.inf  # of the images before it
+
+    @property
+    def worth(self) -> float:
+        """Against that of others: what both halves of the blocks want alike, and smoothly, is worth more."""
+        return self.mean * max(self.same, 0.0) / (1.0 if self.transform == "dense" else SMOOTHER)
 
     @property
     def real(self) -> bool:
